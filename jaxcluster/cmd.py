@@ -1,0 +1,181 @@
+"""The density of a stellar population in the colour-magnitude plane (MiMO; Li & Shao 2022).
+
+    p(x | θ) = Σ_k w_k N(x | μ_k, V_k + s² 1 + S) / Σ_k w_k P(lo < m < hi | k)      lo < m < hi
+
+over the cells k of `population`, with the star's noise S and a free model scatter s, since
+isochrones are wrong by more than Gaia's errors. The denominator is one number per θ: the share of
+the population that the magnitude limits let through, errors as a function of magnitude included.
+"""
+
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import ndtr
+from jaxtyping import Array, Float
+
+from jaxcluster.density import AbstractDensity
+from jaxcluster.local import log_density_local
+from jaxcluster.isochrone import IsochroneGrid
+from jaxcluster.population import Cells, MassFunction, population_cells
+from jaxcluster.stars import Stars
+
+# A cell further from the limits than this many standard deviations adds less than 3e-7.
+REACH = 5.0
+# The largest step by which two stars outshine the brighter one.
+EQUAL_PAIR = 0.7526
+
+
+class ErrorModel(eqx.Module):
+    """Median magnitude error as a function of magnitude, for the selection's soft edge."""
+
+    magnitude: Float[Array, " b"]
+    error: Float[Array, " b"]
+
+    @classmethod
+    def of(cls, stars: Stars, n_bins: int = 16) -> "ErrorModel":
+        """Bin a sample's own errors; `stars.x[:, 0]` is the magnitude."""
+        magnitude, error = np.asarray(stars.x[:, 0]), np.sqrt(np.asarray(stars.noise[:, 0, 0]))
+        order = np.argsort(magnitude)
+        groups = np.array_split(order, min(n_bins, len(order)))
+        centres = np.array([np.median(magnitude[g]) for g in groups])
+        medians = np.array([np.median(error[g]) for g in groups])
+        return cls(jnp.asarray(centres), jnp.asarray(medians))
+
+    def __call__(self, magnitude: Float[Array, " k"]) -> Float[Array, " k"]:
+        """Error at each magnitude [mag], constant beyond the ends."""
+        return jnp.interp(magnitude, self.magnitude, self.error)
+
+
+def plane_of(columns: tuple[str, ...]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Bands that these columns need, and the matrix that makes the columns from them.
+
+    ("G", "BP-RP") gives (("G", "BP", "RP"), [[1, 0, 0], [0, 1, −1]]).
+
+    Raises:
+        ValueError: if the first column is not a magnitude.
+    """
+    terms = [c.split("-") for c in columns]
+    if len(terms[0]) != 1 or any(len(t) > 2 for t in terms):
+        raise ValueError(
+            f"columns {columns}: expected a magnitude, then colours, such as ('G', 'BP-RP')"
+        )
+    bands = tuple(dict.fromkeys(band for term in terms for band in term))
+    matrix = np.zeros((len(columns), len(bands)))
+    for row, term in enumerate(terms):
+        for band, sign in zip(term, (1.0, -1.0), strict=False):
+            matrix[row, bands.index(band)] += sign
+    return bands, matrix
+
+
+class PopulationDensity(AbstractDensity):
+    """Density of cluster stars between the magnitude limits; made by `PopulationModel`."""
+
+    cells: Cells
+    log_selected: Float[Array, ""]  # ln of the share of the population between the limits
+    binary_share: Float[Array, ""]  # of binaries among what the limits let through
+    limits: tuple[float, float] = eqx.field(static=True)
+
+    def log_prob(self, x: Float[Array, " d"], noise: Float[Array, "d d"]) -> Float[Array, ""]:
+        """Log density of one star."""
+        return self._log_density(x[None], noise[None])[0]
+
+    def __call__(self, stars: Stars) -> Float[Array, " n"]:
+        """Log density of each star, through the chunked kernel; −inf outside the limits."""
+        return self._log_density(stars.x, stars.noise)
+
+    def _log_density(self, x, noise):
+        cells = self.cells
+        log_p = log_density_local(
+            x, noise, cells.weights, cells.means, cells.covs, pairs=jnp.float32
+        )
+        inside = (x[:, 0] >= self.limits[0]) & (x[:, 0] <= self.limits[1])
+        return jnp.where(inside, log_p - self.log_selected, -jnp.inf)
+
+
+class PopulationModel(eqx.Module):
+    """What turns parameters into a `PopulationDensity`.
+
+    Args:
+        grid: isochrones with the bands of `columns`, in their order (see `plane_of`).
+        columns: a magnitude and colours of the grid's bands, as in `Stars.columns`.
+        limits: the magnitudes between which sample and field are complete.
+        errors: magnitude error as a function of magnitude.
+        mass_function: of slope `mass_slope` → `MassFunction`; a single power law by default.
+        n_masses: cells along the isochrone.
+        n_mass_ratios: cells in the mass ratio.
+    """
+
+    grid: IsochroneGrid
+    errors: ErrorModel
+    columns: tuple[str, ...] = eqx.field(static=True)
+    limits: tuple[float, float] = eqx.field(static=True)
+    n_masses: int = eqx.field(static=True, default=256)
+    n_mass_ratios: int = eqx.field(static=True, default=12)
+
+    def __check_init__(self):
+        """The grid's bands must be those of the columns."""
+        bands, _ = plane_of(self.columns)
+        if self.grid.bands != bands:
+            raise ValueError(
+                f"columns {self.columns} need the bands {bands}, the grid has {self.grid.bands}; "
+                "use grid.select(bands)"
+            )
+
+    def __call__(
+        self,
+        parameters: Mapping[str, Float[Array, ""] | float],
+        mass_function: MassFunction | None = None,
+    ) -> PopulationDensity:
+        """Density at `parameters`.
+
+        Args:
+            parameters: log_age [log₁₀ yr], metallicity [M/H], distance_modulus [mag], a_v [mag],
+                mass_slope (unless `mass_function` is given), binary_fraction, model_scatter [mag];
+                optionally mass_ratio_slope (0 where absent) and extinction_scatter [mag].
+            mass_function: for instance `kroupa()`; a power law of slope mass_slope by default.
+        """
+        _, matrix = plane_of(self.columns)
+        to_plane = jnp.asarray(matrix)
+        isochrone = self.grid.isochrone(
+            parameters["log_age"], parameters["metallicity"], parameters["a_v"]
+        )
+        isochrone = isochrone._replace(
+            magnitudes=isochrone.magnitudes + parameters["distance_modulus"]
+        )
+        scatter2 = jnp.asarray(parameters["model_scatter"]) ** 2
+        extinction_scatter = parameters.get("extinction_scatter")
+        # extinction is at most as large in the magnitude as in V, but for bluer bands
+        spread = scatter2 if extinction_scatter is None else scatter2 + extinction_scatter**2
+        pad = REACH * jnp.sqrt(spread) + 0.2
+        window = (self.limits[0] - pad, self.limits[1] + EQUAL_PAIR + pad)
+        if mass_function is None:
+            mass_function = MassFunction((parameters["mass_slope"],))
+        cells = population_cells(
+            isochrone,
+            to_plane,
+            window,
+            mass_function,
+            binary_fraction=parameters["binary_fraction"],
+            mass_ratio_slope=parameters.get("mass_ratio_slope", 0.0),
+            n_masses=self.n_masses,
+            n_mass_ratios=self.n_mass_ratios,
+            extinction_scatter=extinction_scatter,
+        )
+        cells = cells._replace(covs=cells.covs + scatter2 * jnp.eye(len(self.columns)))
+        magnitude = cells.means[:, 0]
+        deviation = jnp.sqrt(cells.covs[:, 0, 0] + self.errors(magnitude) ** 2)
+        passed = ndtr((self.limits[1] - magnitude) / deviation) - ndtr(
+            (self.limits[0] - magnitude) / deviation
+        )
+        selected = cells.weights * passed
+        total = selected.sum()
+        return PopulationDensity(
+            cells=cells,
+            # 1e-30: a population that the limits hide altogether must give −large, not NaN
+            log_selected=jnp.log(jnp.maximum(total, 1e-30)),
+            binary_share=jnp.where(cells.mass_ratio > 0, selected, 0.0).sum()
+            / jnp.maximum(total, 1e-30),
+            limits=self.limits,
+        )

@@ -1,0 +1,140 @@
+"""Build the embedded tables: `python -m jaxcluster.data.build_grids WHEELS`.
+
+WHEELS is a folder with the two build-time packages, unpacked or not:
+
+    pip download --no-deps --dest WHEELS lachesis-grids astrolachesis
+
+Writes parsec.npz, mist.npz (initial mass, log Teff, log g, Mbol on ([M/H], log age, EEP) nodes) and
+bolometric.npz (MIST bolometric corrections and extinctions) beside this file. Run again whenever
+the sources change; the result is committed. Needs h5py.
+"""
+
+import io
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+GRIDS = {"parsec": "parsec_v1.25.h5", "mist": "mist_v2.5_vvcrit0.4.h5"}
+COLUMNS = ("initial_mass", "log_Teff", "log_g", "Mbol")
+LONG_STEP = 0.04  # mag in M_bol between neighbouring EEPs, median over nodes
+LAST_EEP = 808  # end of the early AGB; beyond are thermal pulses, post-AGB and white dwarfs
+LOG_AGE = (6.2, 10.15)
+METALLICITY = (-2.0, 0.5)
+BANDS = {
+    "G": "Gaia_G_EDR3",
+    "BP": "Gaia_BP_EDR3",
+    "RP": "Gaia_RP_EDR3",
+    "J": "2MASS_J",
+    "H": "2MASS_H",
+    "Ks": "2MASS_Ks",
+}
+EXTINCTION_DEGREE = (
+    4  # largest residual of A_G, A_BP, A_RP: printed by the build, see bolometric.py
+)
+
+
+def _open(folder: Path, name: str):
+    """Open the HDF5 file called `name`, unpacked or inside one of the wheels."""
+    import h5py
+
+    for path in folder.rglob(name):
+        return h5py.File(path)
+    for wheel in folder.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            for member in archive.namelist():
+                if member.endswith("/" + name):
+                    return h5py.File(io.BytesIO(archive.read(member)))
+    raise FileNotFoundError(f"{name}: neither in {folder} nor in a wheel there; see --help")
+
+
+def _dense(source) -> np.ndarray:
+    """Undo the sparse storage: rows are consecutive, `offsets` is the first EEP's position."""
+    shape = tuple(source.attrs["shape"])
+    out = np.full((shape[0] * shape[1], *shape[2:]), np.nan)
+    values, row = source["values"][:], 0
+    for i, (offset, length) in enumerate(
+        zip(source["offsets"][:], source["lengths"][:], strict=True)
+    ):
+        out[i, offset : offset + length] = values[row : row + length]
+        row += length
+    return out.reshape(shape)
+
+
+def build_grid(folder: Path, name: str, step: int) -> dict[str, np.ndarray]:
+    """Cut one stellar grid to the axes that are shipped, every `step`-th EEP."""
+    with _open(folder, GRIDS[name]) as source:
+        axes = [source[f"{axis}_values"][:] for axis in ("feh", "age", "eep")]
+        columns = list(source.attrs["columns"])
+        nodes = _dense(source)[..., [columns.index(c) for c in COLUMNS]]
+    inside = [
+        (axes[0] > METALLICITY[0] - 1e-6) & (axes[0] < METALLICITY[1] + 1e-6),
+        (axes[1] > LOG_AGE[0] - 1e-6) & (axes[1] < LOG_AGE[1] + 1e-6),
+        axes[2] <= LAST_EEP,
+    ]
+    nodes = nodes[np.ix_(*inside)]
+    used = np.isfinite(nodes[..., 0]).any(axis=(0, 1)).nonzero()[0]
+    # the lower main sequence runs through five magnitudes in two dozen EEPs: keep all of those
+    length = np.nanmedian(np.abs(np.diff(nodes[..., 3], axis=2)), axis=(0, 1))
+    index = np.arange(len(length))
+    keep = index[(index % step == 0) | (length > LONG_STEP)]
+    keep = keep[(keep >= used[0]) & (keep <= used[-1])]
+    return {
+        "metallicity": axes[0][inside[0]],
+        "log_age": np.round(axes[1][inside[1]], 6),
+        "eep": axes[2][inside[2]][keep],
+        "nodes": nodes[:, :, keep].astype(np.float32),
+    }
+
+
+def build_bolometric(folder: Path) -> dict[str, np.ndarray]:
+    """Bolometric corrections at A_V = 0 and a polynomial in A_V of what extinction adds."""
+    with _open(folder, "bc_tables.h5") as source:
+        group = source["UBVRIplus"]
+        names = [n.decode() for n in group["band_names"][:]]
+        metallicity, data = group["feh_values"][:], group["data"][:].astype(float)
+    inside = (metallicity > METALLICITY[0] - 1e-6) & (metallicity < METALLICITY[1] + 1e-6)
+    teff, log_g, a_v = (np.unique(data[0, :, i]) for i in (0, 1, 3))
+    order = np.lexsort((data[0, :, 3], data[0, :, 1], data[0, :, 0]))
+    table = data[inside][:, order][..., [5 + names.index(b) for b in BANDS.values()]]
+    table = table.reshape(inside.sum(), len(teff), len(log_g), len(a_v), len(BANDS))
+    hot, dense = teff <= 2e5, log_g <= 6.0
+    table = table[:, hot][:, :, dense]
+    extinction = table[..., :1, :] - table  # A_band(A_V) of this star
+    powers = a_v[:, None] ** np.arange(1, EXTINCTION_DEGREE + 1)
+    # relative accuracy matters most where most clusters are: weight small A_V up
+    weight = 1.0 / (0.3 + a_v)[:, None]
+    flat = np.moveaxis(extinction, 3, 0).reshape(len(a_v), -1)
+    coefficients = np.linalg.lstsq(powers * weight, flat * weight, rcond=None)[0]
+    residual = np.abs(powers @ coefficients - flat).reshape(len(a_v), -1, len(BANDS))
+    print("largest residual of the extinction polynomial [mag], by band, over A_V 0-6:")
+    print(dict(zip(BANDS, residual.max(axis=(0, 1)).round(4), strict=True)))
+    print("the same, 99.9 %:", np.quantile(residual, 0.999, axis=(0, 1)).round(4))
+    shape = (EXTINCTION_DEGREE, *extinction.shape[:3], len(BANDS))
+    return {
+        "metallicity": metallicity[inside],
+        "log_teff": np.log10(teff[hot]),
+        "log_g": log_g[dense],
+        "correction": table[..., 0, :].astype(np.float32),
+        "extinction": np.moveaxis(coefficients.reshape(shape), 0, 3).astype(np.float32),
+        "bands": np.array(list(BANDS)),
+    }
+
+
+def main() -> None:
+    """Build everything from the folder named on the command line."""
+    if len(sys.argv) not in (2, 3):
+        raise SystemExit(__doc__)
+    folder, step = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) == 3 else 3
+    tables = {name: build_grid(folder, name, step) for name in GRIDS}
+    tables["bolometric"] = build_bolometric(folder)
+    for name, table in tables.items():
+        np.savez_compressed(HERE / f"{name}.npz", **table)
+        size = (HERE / f"{name}.npz").stat().st_size / 1e6
+        print(name, {k: v.shape for k, v in table.items()}, f"{size:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""The kernel where components and stars are local: pairs too far apart to matter are skipped.
+
+In the colour-magnitude plane a star six standard deviations from a cell adds nothing, and most
+pairs are further apart. Stars come in blocks, components in chunks sorted by their first
+coordinate; the tiles (block × chunk) within reach of each other are listed and computed, in one
+fused loop. Shapes must be static, so the list has the smallest of a few fixed lengths that holds
+all live tiles; the longest holds every tile, so nothing is ever dropped.
+
+Loops with a dynamic number of chunks per block were tried first: at some 100 µs an iteration on
+CPUs they took five times as long as the dense kernel.
+"""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxcluster.gaussian import _chunk_sums, _log_2pi, _per_point, _root_determinant, _whiten
+
+BLOCK = 16  # stars
+CHUNK = 32  # components
+# Length of the list in units of all tiles; which one serves is decided at run time.
+LEVELS = (0.1, 0.25, 1.0)
+TILES = 32  # at a time in the backward pass, to stay in cache
+
+
+def _pack(weights, means, covs, pairs):
+    """Sort components by their first coordinate, fill up to whole chunks of weight 0.
+
+    Wide ones go last, among themselves: one in every chunk would make every chunk reach far. (Of
+    the cells of NGC 2682 two in a hundred are eight times as long as the median: giants with
+    companions. Sorted in with the rest they make 97 % of all tiles live.)
+    """
+    width = covs[:, 0, 0]
+    wide = jnp.where(width > 4.0 * jnp.median(width), 1e4, 0.0)
+    order = jnp.argsort((means[:, 0] + wide).astype(jnp.float32))
+    missing = -weights.shape[0] % CHUNK
+    padded = jnp.concatenate([order, jnp.zeros(missing, order.dtype)])
+    weights = jnp.where(jnp.arange(padded.shape[0]) < order.shape[0], weights[padded], 0.0)
+    arrays = (weights, means[padded], covs[padded])
+    return padded, tuple(a.astype(pairs) for a in arrays)
+
+
+def _blocks(array, fill):
+    missing = -array.shape[0] % BLOCK
+    tail = jnp.broadcast_to(jnp.asarray(fill, array.dtype), (missing, *array.shape[1:]))
+    return jnp.concatenate([array, tail]).reshape(-1, BLOCK, *array.shape[1:])
+
+
+def _live_tiles(x, noise, weights, means, covs, reach):
+    """Which block (row) and chunk (column) are within reach of each other in coordinate 0."""
+    extent = reach * jnp.sqrt(covs[:, 0, 0] + noise[..., 0, 0].max())
+    used = weights > 0
+    low = jnp.where(used, means[:, 0] - extent, jnp.inf).reshape(-1, CHUNK).min(axis=1)
+    high = jnp.where(used, means[:, 0] + extent, -jnp.inf).reshape(-1, CHUNK).max(axis=1)
+    first, last = x[..., 0].min(axis=1), x[..., 0].max(axis=1)
+    return (low[None, :] <= last[:, None]) & (high[None, :] >= first[:, None])
+
+
+def _over_tiles(live, run):
+    """Call run(blocks, chunks) on the live tiles; tiles that fill the list up are (m, 0): no block."""
+    sizes = sorted({max(1, math.ceil(level * live.size)) for level in LEVELS})
+
+    def listed(size):
+        return run(*jnp.nonzero(live, size=size, fill_value=(live.shape[0], 0)))
+
+    branches = [partial(listed, size) for size in sizes]
+    return jax.lax.switch(jnp.searchsorted(jnp.asarray(sizes), live.sum()), branches)
+
+
+def _in_chunks(packed):
+    return tuple(a.reshape(-1, CHUNK, *a.shape[1:]) for a in packed)
+
+
+def _density(x, noise, weights, means, covs, reach):
+    """Linear density of blocks of stars [m, BLOCK, …]; 0 where no component is within reach."""
+    packed = _in_chunks((weights, means, covs))
+
+    def tile(stars_x, stars_noise, w, m, v):
+        *_, inverse_diagonal, _, half_chi2 = _whiten(stars_x, stars_noise, m, v)
+        return (w * jnp.exp(-half_chi2) * _root_determinant(inverse_diagonal)).sum(axis=1)
+
+    def run(blocks, chunks):
+        arguments = (x[blocks], noise[blocks], *(a[chunks] for a in packed))
+        # without the barrier the gathers would be redone for every pair
+        terms = jax.vmap(tile)(*jax.lax.optimization_barrier(arguments))
+        return jnp.zeros(x.shape[:2], x.dtype).at[blocks].add(terms, mode="drop")
+
+    return _over_tiles(_live_tiles(x, noise, weights, means, covs, reach), run)
+
+
+def _sums(x, noise, g, log_p, weights, means, covs, reach, total):
+    """The three sums over stars, and the two over components, of the pairs within reach."""
+    stars, packed = (x, noise, g, log_p), _in_chunks((weights, means, covs))
+
+    def add(into, where, new):
+        return into.at[where].add(new.astype(into.dtype), mode="drop")
+
+    def step(carry, tiles):
+        blocks, chunks = tiles
+        valid = blocks < x.shape[0]
+        mine = [a[jnp.minimum(blocks, x.shape[0] - 1)] for a in stars]
+        mine[2] = jnp.where(valid[:, None], mine[2], 0.0)
+        arguments = jax.lax.optimization_barrier((*mine, *(a[chunks] for a in packed)))
+        over_stars, over_components = jax.vmap(_chunk_sums)(*arguments)
+        first = tuple(add(a, chunks, b) for a, b in zip(carry[0], over_stars, strict=True))
+        second = tuple(add(a, blocks, b) for a, b in zip(carry[1], over_components, strict=True))
+        return (first, second), None
+
+    def run(blocks, chunks):
+        missing = -blocks.shape[0] % TILES
+        blocks = jnp.concatenate([blocks, jnp.full(missing, x.shape[0], blocks.dtype)])
+        chunks = jnp.concatenate([chunks, jnp.zeros(missing, chunks.dtype)])
+        tiles = (blocks.reshape(-1, TILES), chunks.reshape(-1, TILES))
+        return jax.lax.scan(step, start, tiles)[0]
+
+    d = x.shape[-1]
+    k, n = packed[0].shape, x.shape[:2]
+    start = (
+        (jnp.zeros(k, total), jnp.zeros((*k, d), total), jnp.zeros((*k, d, d), total)),
+        (jnp.zeros((*n, d), x.dtype), jnp.zeros((*n, d, d), x.dtype)),
+    )
+    over_stars, over_components = _over_tiles(
+        _live_tiles(x, noise, weights, means, covs, reach), run
+    )
+    return tuple(a.reshape(-1, *a.shape[2:]) for a in over_stars), over_components
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def _log_density(x, noise, weights, means, covs, reach, pairs):
+    return _forward(x, noise, weights, means, covs, reach, pairs)[0]
+
+
+def _prepare(x, noise, weights, means, covs, pairs):
+    centre = jnp.mean(x, axis=0)
+    order, packed = _pack(weights, means - centre, covs, pairs)
+    # filled up with the last star: any other would widen the last block's reach
+    stars = (_blocks(x - centre, x[-1] - centre), _blocks(noise, noise[-1]))
+    return order, tuple(a.astype(pairs) for a in stars), packed
+
+
+def _forward(x, noise, weights, means, covs, reach, pairs):
+    _, stars, packed = _prepare(x, noise, weights, means, covs, pairs)
+    density = _per_point(partial(_density, reach=reach))(*stars, *packed)
+    log_p = jnp.log(density.ravel()[: x.shape[0]].astype(x.dtype)) - _log_2pi(x.shape[1])
+    return log_p, (x, noise, weights, means, covs, log_p)
+
+
+def _backward(reach, pairs, residuals, g):
+    x, noise, weights, means, covs, log_p = residuals
+    n = x.shape[0]
+    order, stars, packed = _prepare(x, noise, weights, means, covs, pairs)
+    seen = jnp.isfinite(log_p)
+    per_star = tuple(_blocks(jnp.where(seen, a, 0.0).astype(pairs), 0.0) for a in (g, log_p))
+    sums = _per_point(partial(_sums, reach=reach, total=x.dtype))
+    over_stars, over_components = sums(*stars, *per_star, *packed)
+    k = weights.shape[0]
+    unsorted = tuple(
+        jnp.zeros((k, *a.shape[1:]), a.dtype).at[order[:k]].set(a[:k]) for a in over_stars
+    )
+    flat = tuple(a.reshape(-1, *a.shape[2:])[:n] for a in over_components)
+    gradients = (-flat[0], 0.5 * flat[1], unsorted[0], unsorted[1], 0.5 * unsorted[2])
+    return tuple(d.astype(a.dtype) for d, a in zip(gradients, residuals[:5], strict=True))
+
+
+_log_density.defvjp(_forward, _backward)
+
+
+def log_density_local(
+    x: Float[Array, "n d"],
+    noise: Float[Array, "n d d"],
+    weights: Float[Array, " k"],
+    means: Float[Array, "k d"],
+    covs: Float[Array, "k d d"],
+    *,
+    reach: float = 6.0,
+    pairs: jnp.dtype | type | None = None,
+) -> Float[Array, " n"]:
+    """`jaxcluster.gaussian.log_density` without the pairs that lie far apart.
+
+    Args:
+        x: stars, fastest when sorted by the first coordinate.
+        noise: covariance of each star.
+        weights: w_k ≥ 0.
+        means: μ_k.
+        covs: V_k, one per component.
+        reach: pairs further apart than this many standard deviations in the first coordinate may
+            be left out; 6 of them are worth e⁻¹⁸.
+        pairs: dtype of the pair arithmetic, by default that of `x`.
+
+    Returns:
+        One log density per star; −inf for a star without any component in reach, so use it where
+        another density (a field) is added. Gradients are exact for the pairs computed.
+    """
+    dtype = jnp.result_type(x) if pairs is None else jnp.dtype(pairs)
+    return _log_density(x, noise, weights, means, covs, reach, dtype)

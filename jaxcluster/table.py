@@ -1,0 +1,264 @@
+"""Tables of catalogues: the one place that knows file formats, column names, units and quality."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+from astropy.table import Table
+
+# Names of one quantity, the first found wins: Gaia archive, VizieR, 2MASS archive, common files.
+# Case and punctuation do not count: BP-RP, bp_rp and BP_RP (a VOTable identifier) are one name.
+_NAMES = {
+    "G": ("phot_g_mean_mag", "Gmag"),
+    "BP": ("phot_bp_mean_mag", "BPmag"),
+    "RP": ("phot_rp_mean_mag", "RPmag"),
+    "J": ("j_m", "Jmag", "2MASS_J"),
+    "H": ("h_m", "Hmag", "2MASS_H"),
+    "Ks": ("ks_m", "k_m", "Ksmag", "Kmag", "2MASS_Ks"),
+    "ra": ("ra", "RA_ICRS", "RAdeg"),
+    "dec": ("dec", "DE_ICRS", "DEdeg"),
+    "parallax": ("parallax", "Plx"),
+    "pmra": ("pmra",),
+    "pmdec": ("pmdec", "pmDE"),
+    "radial_velocity": ("radial_velocity", "RV"),
+    "ruwe": ("ruwe",),
+    "excess factor": ("phot_bp_rp_excess_factor", "E(BP/RP)", "E(BR/RP)"),
+    "source_id": ("source_id", "Source", "dr3_source_id"),
+}
+BANDS = ("G", "BP", "RP", "J", "H", "Ks")
+_FLUXES = {b: (f"phot_{b.lower()}_mean_flux", f"F{b}") for b in ("G", "BP", "RP")}
+_ERRORS = ("{}_error", "e_{}", "{}_err", "err_{}", "{}sigcom")
+UNITS = {b: u.mag for b in BANDS} | {
+    "ra": u.deg,
+    "dec": u.deg,
+    "parallax": u.mas,
+    "pmra": u.mas / u.yr,
+    "pmdec": u.mas / u.yr,
+    "radial_velocity": u.km / u.s,
+}
+# Gaia's order of the five parameters, with VizieR's short names: pmra_pmdec_corr is pmRApmDEcor.
+ASTROMETRY = {"ra": "RA", "dec": "DE", "parallax": "Plx", "pmra": "pmRA", "pmdec": "pmDE"}
+_FORMATS = {
+    ".vot": "votable",
+    ".votable": "votable",
+    ".xml": "votable",
+    ".fits": "fits",
+    ".fit": "fits",
+    ".ecsv": "ascii.ecsv",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+
+
+def read_table(source: object) -> Table:
+    """A table from what users have.
+
+    Args:
+        source: astropy Table or QTable, pandas DataFrame, or path to a VOTable (.vot, .votable,
+            .xml), FITS (.fits, .fit), ECSV, CSV or parquet file.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: The suffix is unknown, the file cannot be read, or the table has no rows.
+    """
+    if isinstance(source, Table):
+        table = Table(source, copy=False)  # a QTable's quantities become columns with a unit
+    elif isinstance(source, (str, PathLike)):
+        table = _read_file(Path(source))
+    elif hasattr(source, "iloc"):
+        table = Table.from_pandas(source)
+    else:
+        raise ValueError(f"expected a Table, a DataFrame or a path, found {type(source).__name__}")
+    if len(table) == 0:
+        raise ValueError("the table has no rows; check the query that made it")
+    return table
+
+
+def _read_file(path: Path) -> Table:
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    if suffix not in _FORMATS:
+        expected = ", ".join(_FORMATS)
+        raise ValueError(f"{path}: unknown suffix {suffix!r}, expected one of {expected}")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    form = _FORMATS[suffix]
+    try:
+        if form == "votable":
+            # VOTable identifiers may be anything ("col7"); the names are what the user sees.
+            return Table.read(path, format=form, use_names_over_ids=True)
+        if form not in ("csv", "parquet"):
+            return Table.read(path, format=form)
+        import pandas as pd
+
+        if form == "parquet":
+            return Table.from_pandas(pd.read_parquet(path))
+        # Nullable integers: one missing source_id would turn all into float64, and Gaia's 19
+        # digits into 16. Pandas knows the archive's "null" too.
+        return Table.from_pandas(pd.read_csv(path, comment="#", dtype_backend="numpy_nullable"))
+    except Exception as error:
+        raise ValueError(f"{path}: cannot be read as {form}: {error}") from error
+
+
+def source_ids(source: object) -> np.ndarray | None:
+    """Identifiers of all rows, int64 or strings (0 or "" where masked); None if there are none.
+
+    ``source_ids(table)[stars.rows]`` are those of the stars.
+
+    Raises:
+        ValueError: The identifiers were read as floats that cannot hold them.
+    """
+    table = read_table(source)
+    name = _find(table, _NAMES["source_id"])
+    if name is None:
+        return None
+    column = np.ma.asarray(table[name])
+    if column.dtype.kind not in "iuf":
+        return np.asarray(np.ma.filled(column.astype(str), ""))
+    if column.dtype.kind == "f":
+        column = np.ma.masked_invalid(column)
+        if np.ma.filled(abs(column), 0.0).max() > 2**53:
+            raise ValueError(
+                f"{name}: found {column.dtype}, which rounds ids above 2^53, expected int64; "
+                "read the column as integers (pandas: dtype 'Int64')"
+            )
+    return np.asarray(np.ma.filled(column, 0), np.int64)
+
+
+def corrected_excess(excess: np.ndarray, bp_rp: np.ndarray) -> np.ndarray:
+    """Corrected BP/RP flux excess factor C* = C − f(BP−RP), near 0 for a well-behaved source.
+
+    Riello et al. 2021, A&A 649, A3, eq. 6 and Table 2; for Gaia EDR3 and DR3.
+
+    Args:
+        excess: C, the archive's ``phot_bp_rp_excess_factor``.
+        bp_rp: Colour [mag].
+    """
+    f = np.polynomial.polynomial.polyval
+    blue = f(bp_rp, (1.154360, 0.033772, 0.032277))
+    middle = f(bp_rp, (1.162004, 0.011464, 0.049255, -0.005879))
+    red = f(bp_rp, (1.057572, 0.140537))
+    return excess - np.where(bp_rp < 0.5, blue, np.where(bp_rp < 4.0, middle, red))
+
+
+class Reader:
+    """Reads quantities under any of their names; what is absent is collected and told at once.
+
+    Args:
+        table: The table to read.
+    """
+
+    def __init__(self, table: Table):
+        self.table = table
+        self.names = dict(_NAMES)
+        self.absent: dict[str, str] = {}
+
+    def prefer(self, band: str, magnitude_column: str) -> None:
+        """Reads a band from this column, its error too if it has one."""
+        self.names[band] = (magnitude_column, *_NAMES[band])
+        if _find(self.table, [magnitude_column]) is None:
+            self.missing("magnitude_column", [magnitude_column])
+
+    def value(self, entry: str) -> np.ndarray:
+        """Values of a band, a colour, an astrometric or a quality column; NaN where missing."""
+        a, *b = entry.split("-")
+        names = self.names.get(entry, (entry,))
+        name = _find(self.table, names)
+        if name is None:
+            bands = [self.names[band] for band in (a, *b)] if b else []
+            if b and all(_find(self.table, band) for band in bands):
+                return self.value(a) - self.value(b[0])
+            return self.missing(entry, [*names, *(n for band in bands for n in band)])
+        values = self.numbers(name, UNITS.get(a))
+        cannot = (values < -30) | (values > 40)
+        if a in BANDS and cannot.any():
+            raise ValueError(
+                f"{name}: {cannot.sum()} of {len(values)} values cannot be magnitudes (found "
+                f"{values[cannot][0]:g}, expected -30 to 40); give magnitudes, not fluxes, and "
+                "mask fillers such as 99"
+            )
+        return values
+
+    def sources(self, entry: str) -> dict[str, tuple[float, str, np.ndarray]]:
+        """The noise sources of an entry: coefficient, column and sigma of each."""
+        parts = entry.split("-")
+        found = {part: self.error(part) for part in parts}
+        if None in found.values():
+            looked = [f"{n}_error" for part in parts for n in self.names[part]]
+            looked += [f"{n}_over_error" for part in parts for n in _FLUXES.get(part, ())]
+            found = {entry: self.error(entry) or ("", self.missing(f"error of {entry}", looked))}
+        return {p: (c, *f) for (p, f), c in zip(found.items(), (1.0, -1.0), strict=False) if f}
+
+    @np.errstate(divide="ignore", invalid="ignore")
+    def error(self, entry: str) -> tuple[str, np.ndarray] | None:
+        """The column an error comes from, and the error, NaN where missing."""
+        names, fluxes = self.names.get(entry, (entry,)), _FLUXES.get(entry, ())
+        if name := _find(self.table, [e.format(n) for n in names for e in _ERRORS]):
+            if entry not in ("ra", "dec"):
+                return name, self.numbers(name, UNITS.get(entry, u.mag))
+            sigma = self.numbers(name, u.mas) / 3.6e6  # catalogues give mas, ra and dec are in deg
+            return name, sigma / np.cos(np.radians(self.value("dec"))) if entry == "ra" else sigma
+        ratios = [e.format(f) for f in fluxes for e in ("{}_over_error", "R{}")]
+        if name := _find(self.table, ratios):
+            return name, 1.0857362 / self.numbers(name, None)  # 2.5 / ln 10
+        flux = _find(self.table, fluxes)
+        name = _find(self.table, [e.format(f) for f in fluxes for e in _ERRORS])
+        if flux and name:
+            return name, 1.0857362 * self.numbers(name, None) / self.numbers(flux, None)
+        return None
+
+    def correlation(self, a: str, b: str) -> np.ndarray | float:
+        """Correlation of two astrometric columns, 0 if the table has no such column."""
+        name = _find(self.table, (f"{a}_{b}_corr", f"{ASTROMETRY[a]}{ASTROMETRY[b]}cor"))
+        return 0.0 if name is None else self.numbers(name, None)
+
+    def numbers(self, name: str, unit: u.UnitBase | None) -> np.ndarray:
+        """A column as float64 in `unit`, masked values NaN."""
+        column = self.table[name]
+        try:
+            values = np.asarray(np.ma.filled(np.ma.asarray(column).astype(float), np.nan))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name}: expected numbers, {error}") from error
+        found = getattr(column, "unit", None)
+        if unit is None or found is None or found == u.dimensionless_unscaled:
+            return values
+        try:
+            return found.to(unit, values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{name}: found unit {found}, expected {unit} or what converts to it; correct the "
+                "column's unit, or remove it if the numbers are right"
+            ) from error
+
+    def missing(self, what: str, names: Iterable[str]) -> np.ndarray:
+        """Notes what was looked for, with the nearest names there are; stands in with NaN."""
+        names, present = list(names), {_plain(c): c for c in self.table.colnames}
+        near = [m for n in names for m in difflib.get_close_matches(_plain(n), present, 2, 0.7)]
+        near = ", ".join(dict.fromkeys(present[m] for m in near)) or "nothing near"
+        self.absent[what] = f"looked for {', '.join(names)}; the table has {near}"
+        return np.full(len(self.table), np.nan)
+
+    def raise_absent(self) -> None:
+        """Raises one ValueError for all that was looked for and not found."""
+        if self.absent:
+            lines = "".join(f"\n  {what}: {line}" for what, line in self.absent.items())
+            raise ValueError(f"columns are missing from the table{lines}")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\W", "_", name.casefold())
+
+
+def _find(table: Table, names: Iterable[str]) -> str | None:
+    """The first of `names` that the table has; beside gmag (SDSS, Pan-STARRS), Gmag is Gmag."""
+    for name in names:
+        same = [c for c in table.colnames if _plain(c) == _plain(name)]
+        if len(same) > 1 and name not in same:
+            raise ValueError(f"columns {same} all read as {name}; rename or remove all but one")
+        if same:
+            return name if name in same else same[0]
+    return None

@@ -1,0 +1,261 @@
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+
+from jaxcluster.field import _adaptive, _fit_gaussians, _left_out, fit_field, published_kde
+from jaxcluster.stars import Stars
+
+LIMITS = (10.0, 18.0)
+DATA = Path(__file__).parents[2] / "shared" / "data" / "ngc2682" / "field.parquet"
+KEY = jax.random.key(0)
+
+# A density that is known: three Gaussians, one of them cut by the faint limit at its peak.
+WEIGHTS = np.array([0.5, 0.35, 0.15])
+MEANS = np.array([[18.0, 1.3], [16.0, 0.8], [13.0, 1.1]])
+COVS = np.array([[[2.0, 0.3], [0.3, 0.2]], [[1.5, 0.15], [0.15, 0.03]], [[1.0, 0.0], [0.0, 0.1]]])
+
+
+def stars(x, error=0.01):
+    x = jnp.asarray(x)
+    return Stars(x, jnp.broadcast_to(error**2 * jnp.eye(2), (len(x), 2, 2)), ("G", "BP-RP"))
+
+
+def truth(x):
+    density = np.zeros(len(x))
+    for w, m, v in zip(WEIGHTS, MEANS, COVS, strict=True):
+        inside = np.diff(norm.cdf(LIMITS, m[0], v[0, 0] ** 0.5))[0]
+        slope = v[0, 1] / v[0, 0]
+        width = np.sqrt(v[1, 1] - slope * v[0, 1])
+        density += (
+            w
+            / inside
+            * norm.pdf(x[:, 0], m[0], v[0, 0] ** 0.5)
+            * norm.pdf(x[:, 1], m[1] + slope * (x[:, 0] - m[0]), width)
+        )
+    return np.log(density)
+
+
+def draw(n, seed):
+    rng = np.random.default_rng(seed)
+    x = []
+    while len(x) < n:
+        k = rng.choice(3, p=WEIGHTS)
+        star = rng.multivariate_normal(MEANS[k], COVS[k])
+        while not LIMITS[0] < star[0] < LIMITS[1]:
+            star = rng.multivariate_normal(MEANS[k], COVS[k])
+        x.append(star)
+    return np.array(x)
+
+
+def curved(n, seed):
+    """A main sequence with a bend and a red clump: no mixture of a few Gaussians."""
+    rng = np.random.default_rng(seed)
+    g = 18 - rng.exponential(2.0, 4 * n)
+    g = g[(g > LIMITS[0]) & (g < LIMITS[1])][:n]
+    colour = 0.6 + 0.02 * (g - 11) ** 2 + 0.06 * rng.standard_normal(n)
+    red = rng.random(n) < 0.2
+    colour[red] = 1.9 - 0.05 * g[red] + 0.04 * rng.standard_normal(red.sum())
+    return np.stack([g, colour], 1)
+
+
+@pytest.fixture(scope="module")
+def field():
+    return stars(draw(80, 1))
+
+
+@pytest.fixture(scope="module")
+def fitted(field):
+    return fit_field(field, LIMITS, n_stars=10, key=KEY)
+
+
+def kernel_density(y, x, variances, mirror):
+    """Plain loops over field stars: the mean of kernels normalised inside the limits."""
+    total = np.zeros(len(y))
+    for (g, c), (vg, vc) in zip(x, variances, strict=True):
+        sg, sc = vg**0.5, vc**0.5
+        images = [g, 2 * (LIMITS[0] if g < np.mean(LIMITS) else LIMITS[1]) - g][: 1 + mirror]
+        inside = sum(norm.cdf(LIMITS[1], m, sg) - norm.cdf(LIMITS[0], m, sg) for m in images)
+        magnitude = sum(norm.pdf(y[:, 0], m, sg) for m in images)
+        total += magnitude / inside * norm.pdf(y[:, 1], c, sc)
+    return total / len(x)
+
+
+def nearest(x, k, metric=1.0):
+    d = np.hypot((x[:, None, 0] - x[:, 0]) / metric, x[:, None, 1] - x[:, 1])
+    return np.sort(d, axis=1)[:, k]
+
+
+@pytest.mark.parametrize("method", ["stack", "published"])
+def test_integrates_to_one_inside_the_limits(field, fitted, method):
+    phi = fitted if method == "stack" else published_kde(field, LIMITS)
+    g = np.linspace(*LIMITS, 401)
+    c = np.arange(-12, 15, 0.01)
+    grid = np.stack(np.meshgrid(g, c, indexing="ij"), -1).reshape(-1, 2)
+    values = np.exp(phi(stars(grid))).reshape(len(g), len(c))
+    assert np.trapezoid(np.trapezoid(values, c), g) == pytest.approx(1.0, abs=2e-4)
+
+
+def test_published_recipe_equals_plain_loops(field):
+    x, y = np.asarray(field.x), draw(50, 2)
+    variances = nearest(x, 10)[:, None] ** 2 + 0.01**2 + np.zeros((1, 2))
+    expected = np.log(kernel_density(y, x, variances, mirror=False))
+    np.testing.assert_allclose(published_kde(field, LIMITS)(stars(y)), expected, rtol=1e-9)
+
+
+def test_published_leave_one_out_equals_refits(field):
+    x = np.asarray(field.x)
+    left_out = published_kde(field, LIMITS).leave_one_out
+    for i in (0, 7, 33, 79):
+        refit = published_kde(stars(np.delete(x, i, 0)), LIMITS)
+        assert left_out[i] == pytest.approx(float(refit(stars(x[i : i + 1]))[0]), rel=1e-9)
+
+
+@pytest.mark.parametrize("widths", [(6, 1.0, 0.7), (24, 6.0, 0.35)])
+def test_leave_one_out_of_the_kernels_equals_refits(field, widths):
+    x = np.asarray(field.x)
+    k, metric, scale = widths
+    left_out = _left_out(_adaptive(x, LIMITS, *widths), x, LIMITS)
+    for i in (0, 7, 33, 79):
+        rest = np.delete(x, i, 0)
+        sigma = scale * nearest(rest, k, metric)[:, None] * [metric, 1.0]
+        expected = kernel_density(x[i : i + 1], rest, sigma**2, mirror=True)
+        assert left_out[i] == pytest.approx(expected[0], rel=1e-9)
+
+
+def test_recovers_a_known_density():
+    test = draw(4000, 3)
+    divergence = []
+    for n in (100, 300, 900):
+        phi = fit_field(stars(draw(n, 4)), LIMITS, n_stars=10, key=KEY)
+        divergence.append(np.mean(truth(test) - np.asarray(phi(stars(test)))))
+    assert divergence[0] > divergence[1] > divergence[2] > 0
+    # three Gaussians have 17 parameters: 17 / 2n = 0.085, 0.028, 0.009 if their number is known
+    assert np.all(divergence < 3 * np.array([0.085, 0.028, 0.0094]))
+
+
+def test_truncated_gaussian_is_recovered():
+    rng = np.random.default_rng(5)
+    x = rng.multivariate_normal([18.0, 1.3], [[1.0, 0.2], [0.2, 0.1]], 8000)
+    x = x[x[:, 0] < 18]  # half of it: the mean of what is left is 17.2
+    fit = _fit_gaussians(x, LIMITS, [1], rng)
+    np.testing.assert_allclose(fit.means[0], [18.0, 1.3], atol=0.1)
+    np.testing.assert_allclose(fit.covs[0], [[1.0, 0.2], [0.2, 0.1]], atol=0.1)
+
+
+def ingredients(phi, test):
+    """ln φ with the kernels alone and with the Gaussians alone in place of the stack."""
+    k, omega = phi.hyperparameters.components, phi.hyperparameters.kde_weight
+    parts = []
+    for rows, share in ((slice(0, -k), omega), (slice(-k, None), 1 - omega)):
+        part = jax.tree.map(lambda leaf, rows=rows: leaf[rows], phi.kernels)
+        weights = part.weights / max(share, 1e-12)
+        kernels = type(part)(weights=weights, means=part.means, covs=part.covs)
+        parts.append(np.asarray(jnp.logaddexp(kernels(stars(test, 0.0)), phi._parts(test)[1])))
+    return parts
+
+
+@pytest.mark.parametrize("n", [60, 500])
+@pytest.mark.parametrize("population", [draw, curved])
+def test_stack_is_at_least_as_good_as_its_ingredients(population, n):
+    test = population(2000, 6)
+    phi = fit_field(stars(population(n, 7)), LIMITS, n_stars=10, key=KEY)
+    stack = np.asarray(phi(stars(test)))
+    for part in ingredients(phi, test):
+        difference = stack - part
+        error = difference.std() / np.sqrt(len(test)) + 1 / n  # ω is one parameter: 1 / 2n nat
+        assert difference.mean() > -2 * error
+
+
+def test_left_out_mean_and_remaining_bias_agree_with_held_out_stars():
+    test = stars(curved(3000, 9))
+    limit = float(fit_field(stars(curved(2000, 10)), LIMITS, n_stars=10, key=KEY)(test).mean())
+    missing, estimate = [], []
+    for seed in (100, 101, 102):
+        phi = fit_field(stars(curved(100, seed)), LIMITS, n_stars=10, key=KEY)
+        value = float(phi(test).mean())
+        mean, error = phi.mean_left_out
+        assert abs(mean - value) < 3 * error
+        missing.append(limit - value)
+        estimate.append(float(phi.remaining_bias))
+    assert 0.5 < np.mean(estimate) / np.mean(missing) < 2
+
+
+def test_floor_keeps_every_star_inside_the_limits_finite(fitted):
+    far = stars(np.array([[14.0, 30.0], [10.0, -20.0], [18.0, 1.0], [18.01, 1.0]]))
+    values = np.asarray(fitted(far))
+    assert np.isfinite(values[:3]).all()
+    assert values[3] == -np.inf
+    area = 8 * (np.ptp(np.asarray(fitted.box[1])) + 2)
+    assert values[0] == pytest.approx(
+        np.log(1 / 81 / area) - (30 - float(fitted.box[1, 1])), rel=1e-6
+    )
+
+
+def test_log_prob_of_one_star_equals_the_call(field, fitted):
+    one = [fitted.log_prob(x, s) for x, s in zip(field.x[:5], field.noise[:5], strict=True)]
+    np.testing.assert_allclose(one, fitted(field[np.arange(5)]), rtol=1e-10)
+
+
+def test_stars_of_the_field_are_left_out(field, fitted):
+    sample = stars(np.concatenate([np.asarray(field.x)[[3, 60]], draw(2, 11)]))
+    values = fitted.without(sample, jnp.array([3, 60, -1, -1]))
+    np.testing.assert_allclose(values[:2], fitted.leave_one_out[jnp.array([3, 60])])
+    np.testing.assert_allclose(values[2:], fitted(sample)[2:])
+    assert np.all(values[:2] < fitted(sample)[:2])
+    with pytest.raises(ValueError, match="rows: 1 of 4"):
+        fitted.without(sample, jnp.array([3, 80, -1, -1]))
+
+
+def test_same_key_same_density(field, fitted):
+    again = fit_field(field, LIMITS, n_stars=10, key=KEY)
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.all(a == b)), fitted, again))
+
+
+def test_stars_outside_the_limits_do_not_count(field, fitted):
+    more = np.concatenate([np.asarray(field.x), [[19.0, 1.0], [5.0, 0.0]]])
+    phi = fit_field(stars(more), LIMITS, n_stars=10, key=KEY)
+    assert phi.n_field == 80
+    np.testing.assert_array_equal(phi.leave_one_out[:80], fitted.leave_one_out)
+    assert np.all(phi.leave_one_out[80:] == -np.inf)
+
+
+def test_small_and_uncovering_fields_are_flagged(fitted):
+    assert "80 field stars for 10 stars: below 300" in fitted.flag
+    own = fitted.compare(stars(draw(200, 12)))
+    assert own.flag is None
+    assert abs(own.gap) < 3 * own.gap_error
+    blue = np.stack([np.full(20, 14.0), np.full(20, -2.0)], 1)
+    other = fitted.compare(stars(np.concatenate([draw(180, 13), blue])))
+    assert other.uncovered == pytest.approx(0.1, abs=0.02)
+    assert "10% of the 200 stars" in other.flag
+    assert other.gap > 0.3
+    enough = fit_field(stars(draw(310, 14)), LIMITS, n_stars=100, key=KEY)
+    assert enough.flag is None
+
+
+def test_misuse_is_named(field, fitted):
+    with pytest.raises(ValueError, match=r"23 of 23 stars have 10 <= G <= 18.*annulus"):
+        fit_field(field[np.arange(23)], LIMITS, n_stars=10, key=KEY)
+    with pytest.raises(ValueError, match="limits: expected"):
+        published_kde(field, (18.0, 10.0))
+    with pytest.raises(ValueError, match="BP-RP: 1 of 80 values are not finite"):
+        fit_field(stars(field.x.at[4, 1].set(jnp.nan)), LIMITS, n_stars=10, key=KEY)
+    with pytest.raises(ValueError, match="columns: expected"):
+        fit_field(Stars(field.x[:, :1], field.noise[:, :1, :1], ("G",)), LIMITS, n_stars=1, key=KEY)
+    with pytest.raises(ValueError, match="G: 1 of 2 stars lie outside"):
+        fitted.compare(stars(np.array([[12.0, 1.0], [18.5, 1.0]])))
+
+
+@pytest.mark.skipif(not DATA.exists(), reason=f"no real field at {DATA}")
+def test_beats_the_published_recipe_on_the_field_of_ngc2682():
+    table = pd.read_parquet(DATA)[["phot_g_mean_mag", "bp_rp"]].to_numpy()
+    table = np.random.default_rng(0).permutation(table[table[:, 0] > 8])
+    test, sample = stars(table[:600]), stars(table[600:700], 0.003)
+    new = float(fit_field(sample, (8.0, 18.0), n_stars=30, key=KEY)(test).mean())
+    assert new > float(published_kde(sample, (8.0, 18.0))(test).mean()) + 0.2
+    assert new > -2.30  # the trial of DESIGN.md with 100 field stars
