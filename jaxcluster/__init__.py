@@ -1,3 +1,25 @@
 """Probabilistic models of open star clusters on JAX."""
 
+from jaxcluster.cmd import ErrorModel as ErrorModel
+from jaxcluster.cmd import PopulationDensity as PopulationDensity
+from jaxcluster.cmd import PopulationModel as PopulationModel
+from jaxcluster.cmd import plane_of as plane_of
+from jaxcluster.density import AbstractDensity as AbstractDensity
+from jaxcluster.density import GaussianMixture as GaussianMixture
+from jaxcluster.density import Mixture as Mixture
+from jaxcluster.density import Product as Product
+from jaxcluster.density import Subspace as Subspace
+from jaxcluster.field import FieldDensity as FieldDensity
+from jaxcluster.field import fit_field as fit_field
+from jaxcluster.field import published_kde as published_kde
+from jaxcluster.isochrone import IsochroneGrid as IsochroneGrid
+from jaxcluster.isochrone import load_grid as load_grid
+from jaxcluster.model import Model as Model
+from jaxcluster.population import MassFunction as MassFunction
+from jaxcluster.population import kroupa as kroupa
+from jaxcluster.sample import nested as nested
+from jaxcluster.sample import nuts as nuts
+from jaxcluster.stars import Stars as Stars
+from jaxcluster.stars import from_table as from_table
+
 __version__ = "0.1.0"

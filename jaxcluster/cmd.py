@@ -8,6 +8,7 @@ the population that the magnitude limits let through, errors as a function of ma
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -69,6 +70,19 @@ def plane_of(columns: tuple[str, ...]) -> tuple[tuple[str, ...], np.ndarray]:
     return bands, matrix
 
 
+class StellarParameters(NamedTuple):
+    """What a star's magnitude and colour say of it, were it a member (Liu, Shao & Li 2025).
+
+    Means over the cells that can have made the star; NaN for a star that none can.
+    """
+
+    mass: Float[Array, " n"]  # of the primary [solar]
+    mass2: Float[Array, " n"]  # mean of its square
+    binary: Float[Array, " n"]  # probability of being a binary
+    mass_ratio: Float[Array, " n"]  # of binaries
+    mass_ratio2: Float[Array, " n"]
+
+
 class PopulationDensity(AbstractDensity):
     """Density of cluster stars between the magnitude limits; made by `PopulationModel`."""
 
@@ -85,11 +99,29 @@ class PopulationDensity(AbstractDensity):
         """Log density of each star, through the chunked kernel; −inf outside the limits."""
         return self._log_density(stars.x, stars.noise)
 
-    def _log_density(self, x, noise):
+    def _log_sum(self, x, noise, weights):
         cells = self.cells
-        log_p = log_density_local(
-            x, noise, cells.weights, cells.means, cells.covs, pairs=jnp.float32
+        return log_density_local(x, noise, weights, cells.means, cells.covs, pairs=jnp.float32)
+
+    def stellar_parameters(self, stars: Stars) -> StellarParameters:
+        """Mass and mass ratio of each star: E[a | x] = Σ_k a_k w_k N_k / Σ_k w_k N_k."""
+        cells = self.cells
+
+        def mean(value, weights):
+            log_norm = self._log_sum(stars.x, stars.noise, weights)
+            return jnp.exp(self._log_sum(stars.x, stars.noise, weights * value) - log_norm)
+
+        pairs = jnp.where(cells.mass_ratio > 0, cells.weights, 0.0)
+        return StellarParameters(
+            mass=mean(cells.mass, cells.weights),
+            mass2=mean(cells.mass**2, cells.weights),
+            binary=mean((cells.mass_ratio > 0).astype(float), cells.weights),
+            mass_ratio=mean(cells.mass_ratio, pairs),
+            mass_ratio2=mean(cells.mass_ratio**2, pairs),
         )
+
+    def _log_density(self, x, noise):
+        log_p = self._log_sum(x, noise, self.cells.weights)
         inside = (x[:, 0] >= self.limits[0]) & (x[:, 0] <= self.limits[1])
         return jnp.where(inside, log_p - self.log_selected, -jnp.inf)
 

@@ -15,6 +15,7 @@ Pairs (star × component) are never all in memory: stars go through in chunks of
 arrays and costs 15 to 20 values per gradient at n = 1228, k = 2000; these sums cost three.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -64,11 +65,22 @@ def _whiten(x, noise, means, covs):
 
 
 def _root_determinant(inverse_diagonal):
-    """Return |T|^(−½)."""
-    product = inverse_diagonal[0]
-    for factor in inverse_diagonal[1:]:
-        product = product * factor
-    return jnp.sqrt(product)
+    """Return |T|^(−½); roots of pairs, as six variances of 1e-7 multiply to float32's overflow."""
+    root = 1.0
+    for a in range(0, len(inverse_diagonal), 2):
+        root = root * jnp.sqrt(math.prod(inverse_diagonal[a : a + 2]))
+    return root
+
+
+def _bounded_ratio(exponent, root_determinant):
+    """exp(exponent) |T|^(−½), bounded: e⁸⁰ × 10⁶ is inf in float32, and 0 × inf is NaN.
+
+    Only components without weight can be that much likelier than the star's whole mixture. Weights
+    down to 1e-34 (float32), 1e-277 (float64) keep their exact derivatives. The exponent is bounded
+    as well, for autodiff of the dense formula.
+    """
+    bound = float(jnp.finfo(exponent.dtype).max) ** 0.9
+    return jnp.minimum(jnp.exp(jnp.minimum(exponent, math.log(bound))) * root_determinant, bound)
 
 
 def _log_2pi(d: int) -> float:
@@ -81,8 +93,7 @@ def _chunk_density(x, noise, weights, means, covs):
     shift = jnp.min(jnp.where(weights > 0, half_chi2, jnp.inf), axis=1, keepdims=True)
     shift = jnp.where(jnp.isfinite(shift), shift, 0.0)  # no component has weight: log 0 = −inf
     # a component without weight may be nearer than the nearest that has some: 0 × exp(+600)
-    exponent = jnp.minimum(shift - half_chi2, 0.0)
-    terms = weights * jnp.exp(exponent) * _root_determinant(inverse_diagonal)
+    terms = weights * _bounded_ratio(shift - half_chi2, _root_determinant(inverse_diagonal))
     return jnp.log(terms.sum(axis=1)) - shift[:, 0] - _log_2pi(x.shape[-1])
 
 
@@ -90,9 +101,8 @@ def _chunk_sums(x, noise, g, log_p, weights, means, covs):
     """Return the sums of the module's docstring over one chunk of stars, and over components."""
     d = x.shape[-1]
     inverse, inverse_diagonal, y, half_chi2 = _whiten(x, noise, means, covs)
-    # a component of zero weight on top of a star with p → 0 would overflow: cap the exponent
-    exponent = jnp.minimum(-half_chi2 - (log_p + _log_2pi(d))[:, None], 80.0)
-    ratio = jnp.exp(exponent) * _root_determinant(inverse_diagonal) * g[:, None]  # g N / p
+    exponent = -half_chi2 - (log_p + _log_2pi(d))[:, None]
+    ratio = _bounded_ratio(exponent, _root_determinant(inverse_diagonal)) * g[:, None]  # g N / p
     r = ratio * weights
     scaled = [inverse_diagonal[a] * y[a] for a in range(d)]
     column = [[*inverse[c], None] for c in range(d)]  # L⁻¹[c][b]; the diagonal is 1

@@ -22,6 +22,7 @@ MIN_MASS_RATIO = 0.1  # without a lower limit γ ≤ −1 does not normalise
 # by 39 %; of h²/6 (linear interpolation between nodes) by 7 %. So cells get twice their variance:
 # it only smooths *along* the sequence.
 CELL_VARIANCE = 1.5
+MAG = 1.0857362047581296  # 2.5 / ln 10: magnitudes per e-fold of flux
 
 
 class MassFunction(eqx.Module):
@@ -78,7 +79,7 @@ class Cells(NamedTuple):
 def combine(first: Float[Array, "*s"], second: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """Magnitude of two stars together; −2.5 lg 2 = −0.7526 mag for equal ones."""
     brighter, fainter = jnp.minimum(first, second), jnp.maximum(first, second)
-    return brighter - (2.5 / jnp.log(10.0)) * jnp.log1p(10.0 ** (0.4 * (brighter - fainter)))
+    return brighter - jnp.log1p(jnp.exp((brighter - fainter) / MAG)) * MAG
 
 
 def _interpolate(x, nodes, values):
@@ -201,6 +202,7 @@ def population_cells(
 
     Companions below the isochrone's lowest mass add no light.
     """
+    binary_fraction = jnp.asarray(binary_fraction, float)
     mass = isochrone.initial_mass
     number = mass_function.integral(mass[:-1], mass[1:])
     number = number / number.sum()
@@ -233,22 +235,24 @@ def population_cells(
     v = mean[:, 2:] - mean[:, 1:-1]  # across q; q's own cell is uniform, variance v²/12
     binary_mean = 0.5 * (mean[:, 2:] + mean[:, 1:-1])
     binary_cov = 0.5 * (cov[:, 2:] + cov[:, 1:-1]) + CELL_VARIANCE / 12.0 * _outer(v, v)
-    d = to_plane.shape[0]
-    covs = jnp.concatenate([cov[:, 0], binary_cov.reshape(-1, d, d)])
+    covs = jnp.concatenate([cov[:, :1], binary_cov], axis=1)
     if extinction_scatter is not None:
         reddening = _between(position, index, isochrone.reddening @ to_plane.T)
         reddening = 0.5 * (reddening[1:] + reddening[:-1])
-        spread = extinction_scatter**2 * _outer(reddening, reddening)
-        covs = covs + jnp.concatenate([spread, jnp.repeat(spread, n_mass_ratios, axis=0)])
+        covs = covs + extinction_scatter**2 * _outer(reddening, reddening)[:, None]
+    share = jnp.concatenate([(1.0 - binary_fraction)[None], binary_fraction * ratio_step])
     cut_mass = _between(position, index, mass)
-    cell_mass = 0.5 * (cut_mass[1:] + cut_mass[:-1])
-    binary_step = binary_fraction * step[:, None] * ratio_step
+    middle_q = jnp.concatenate([jnp.zeros(1), 0.5 * (q[1:] + q[:-1])])
+
+    def listed(table):
+        """Sequence by sequence, each in order of mass: neighbours stay close (see `local`)."""
+        return jnp.swapaxes(table, 0, 1).reshape(-1, *table.shape[2:])
+
+    shape = (n_masses, 1 + n_mass_ratios)
     return Cells(
-        weights=jnp.concatenate([(1.0 - binary_fraction) * step, binary_step.ravel()]),
-        means=jnp.concatenate([mean[:, 0], binary_mean.reshape(-1, d)]),
-        covs=covs,
-        mass=jnp.concatenate([cell_mass, jnp.repeat(cell_mass, n_mass_ratios)]),
-        mass_ratio=jnp.concatenate(
-            [jnp.zeros(n_masses), jnp.tile(0.5 * (q[1:] + q[:-1]), n_masses)]
-        ),
+        weights=listed(step[:, None] * share),
+        means=listed(jnp.concatenate([mean[:, :1], binary_mean], axis=1)),
+        covs=listed(covs),
+        mass=listed(jnp.broadcast_to(0.5 * (cut_mass[1:] + cut_mass[:-1])[:, None], shape)),
+        mass_ratio=listed(jnp.broadcast_to(middle_q, shape)),
     )

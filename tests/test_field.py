@@ -128,14 +128,14 @@ def test_leave_one_out_of_the_kernels_equals_refits(field, widths):
 
 
 def test_recovers_a_known_density():
-    test = draw(4000, 3)
+    test = draw(2000, 3)
     divergence = []
-    for n in (100, 300, 900):
+    for n in (60, 150, 400):
         phi = fit_field(stars(draw(n, 4)), LIMITS, n_stars=10, key=KEY)
         divergence.append(np.mean(truth(test) - np.asarray(phi(stars(test)))))
     assert divergence[0] > divergence[1] > divergence[2] > 0
-    # three Gaussians have 17 parameters: 17 / 2n = 0.085, 0.028, 0.009 if their number is known
-    assert np.all(divergence < 3 * np.array([0.085, 0.028, 0.0094]))
+    # three Gaussians have 17 parameters: 17 / 2n = 0.14, 0.057, 0.021 if their number is known
+    assert np.all(divergence < 3 * np.array([0.14, 0.057, 0.021]))
 
 
 def test_truncated_gaussian_is_recovered():
@@ -159,7 +159,7 @@ def ingredients(phi, test):
     return parts
 
 
-@pytest.mark.parametrize("n", [60, 500])
+@pytest.mark.parametrize("n", [60, 250])
 @pytest.mark.parametrize("population", [draw, curved])
 def test_stack_is_at_least_as_good_as_its_ingredients(population, n):
     test = population(2000, 6)
@@ -172,10 +172,10 @@ def test_stack_is_at_least_as_good_as_its_ingredients(population, n):
 
 
 def test_left_out_mean_and_remaining_bias_agree_with_held_out_stars():
-    test = stars(curved(3000, 9))
-    limit = float(fit_field(stars(curved(2000, 10)), LIMITS, n_stars=10, key=KEY)(test).mean())
+    test = stars(curved(2000, 9))
+    limit = float(fit_field(stars(curved(700, 10)), LIMITS, n_stars=10, key=KEY)(test).mean())
     missing, estimate = [], []
-    for seed in (100, 101, 102):
+    for seed in (100, 101):
         phi = fit_field(stars(curved(100, seed)), LIMITS, n_stars=10, key=KEY)
         value = float(phi(test).mean())
         mean, error = phi.mean_left_out

@@ -1,0 +1,229 @@
+"""Is this candidate a cluster? Cluster + field against field alone, on the same stars.
+
+    ln BF = ln Z(cluster + field) − Σ_i ln φ(x_i)
+
+over the same stars, columns and magnitude limits. log₁₀ BF > 2 is the published threshold
+(Li, Li & Shao 2025). The field's density φ is estimated from field stars and decides how far the
+number can be trusted: `Result.flags` says what speaks against it.
+"""
+
+import ast
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int, PRNGKeyArray
+
+from jaxcluster.field import Comparison, FieldDensity, fit_field
+from jaxcluster.model import Model
+from jaxcluster.sample import Progress, nested
+from jaxcluster.stars import Stars
+
+LEAST_STARS = 5
+
+
+class Result(NamedTuple):
+    """A candidate's Bayes factor, posterior and members."""
+
+    log10_bayes_factor: float | None  # None where the sampler gives no evidence
+    log10_bayes_factor_error: float | None
+    log_evidence_field: float
+    posterior: Any  # ArviZ data of the sampler
+    members: dict[str, np.ndarray]  # by star, in the order of `stars`; see `membership`
+    stars: Stars  # those used, in order of magnitude
+    field: FieldDensity
+    comparison: Comparison  # the field's density at its own stars and at the sample's
+    limits: tuple[float, float]
+    n_outside: int  # stars of the sample outside the limits
+    model: Model
+
+    @property
+    def flags(self) -> list[str]:
+        """What speaks against the field's density."""
+        return [flag for flag in (self.field.flag, self.comparison.flag) if flag is not None]
+
+    def summary(self) -> dict[str, Any]:
+        """Numbers for a table or JSON: the evidence, parameters, cost and provenance."""
+        attributes = self.posterior["posterior"].attrs
+        names = (
+            "log_evidence",
+            "log_evidence_error",
+            "information",
+            "ess",
+            "insertion_rank_p",
+        )
+        return {
+            "log10_bayes_factor": self.log10_bayes_factor,
+            "log10_bayes_factor_error": self.log10_bayes_factor_error,
+            **{name: attributes.get(name) for name in names},
+            "log_evidence_field": self.log_evidence_field,
+            "n_stars": len(self.stars),
+            "n_dropped": self.stars.n_dropped + self.n_outside,
+            "n_outside_limits": self.n_outside,
+            "limits": list(self.limits),
+            "parameters": parameter_table(self.posterior),
+            "n_members": int((self.members["membership"] > 0.5).sum()),
+            "n_field": self.field.n_field,
+            "field_flag": "; ".join(self.flags) or None,
+            "field_gap": self.comparison.gap,
+            "field_gap_error": self.comparison.gap_error,
+            "field_remaining_bias": float(self.field.remaining_bias),
+            **{n: attributes[n] for n in ("method", "evaluations", "cpu_seconds")},
+            "compile_seconds": attributes["compile_seconds"],
+            "priors": ast.literal_eval(attributes["priors"]),
+            "versions": ast.literal_eval(attributes["versions"]),
+        }
+
+
+def parameter_table(posterior) -> dict[str, dict[str, float]]:
+    """Median and 16 and 84 % quantiles of each scalar parameter."""
+    table = {}
+    for name, values in posterior["posterior"].data_vars.items():
+        if values.ndim == 2:
+            low, middle, high = np.quantile(np.asarray(values), [0.16, 0.5, 0.84])
+            table[str(name)] = {"median": float(middle), "q16": float(low), "q84": float(high)}
+    return table
+
+
+def default_limits(field: Stars) -> tuple[float, float]:
+    """Magnitudes that the field covers; never the sample's own extremes."""
+    return float(field.x[:, 0].min()), float(field.x[:, 0].max())
+
+
+def inside(stars: Stars, limits: tuple[float, float]) -> Stars:
+    """Stars between the limits, in order of magnitude (the kernel skips pairs then)."""
+    magnitude = np.asarray(stars.x[:, 0])
+    kept = np.flatnonzero((magnitude >= limits[0]) & (magnitude <= limits[1]))
+    return stars[kept[np.argsort(magnitude[kept], kind="stable")]]
+
+
+def bayes_factor(
+    stars: Stars,
+    field: Stars,
+    *,
+    key: PRNGKeyArray,
+    build: Callable[..., Model] | None = None,
+    limits: tuple[float, float] | None = None,
+    same_star: Int[np.ndarray, " n"] | None = None,
+    sampler: Callable[..., Any] = nested,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Result:
+    """Bayes factor of cluster + field against field alone, with posterior and members.
+
+    Args:
+        stars: the candidate's stars, columns (magnitude, colour).
+        field: field stars with the same columns, best from outside the sample.
+        key: random key.
+        build: makes the model, (stars, field=, limits=, **options); `models/mimo_cmd.py` by
+            default.
+        limits: magnitudes (lo, hi) between which sample and field are complete; by default
+            those of the field. Both are cut to them.
+        same_star: for each of `stars` its index in `field`, −1 where it is not in it; a star is
+            then left out of the density that it is compared with.
+        sampler: `nested`, `nuts` (gives no evidence) or one with options filled in.
+        progress: called with lines of text while it runs.
+        **options: for `build`, such as grid="mist" or prior={"a_v": Normal(0.1, 0.05)}.
+
+    Raises:
+        ValueError: fewer than 5 stars inside the limits, different columns, too few field stars.
+    """
+    if stars.columns != field.columns:
+        raise ValueError(f"sample has columns {stars.columns}, field {field.columns}: use the same")
+    if build is None:
+        from jaxcluster.model_files import load_model
+
+        build = load_model("mimo_cmd")
+    if limits is None:
+        limits = default_limits(field)
+    n_given = len(stars)
+    if same_star is not None:
+        rows = np.asarray(jnp.arange(n_given))
+        stars = Stars(stars.x, stars.noise, stars.columns, rows, stars.dropped)
+    stars = inside(stars, limits)
+    if len(stars) < LEAST_STARS:
+        raise ValueError(
+            f"{len(stars)} of {n_given} stars are between the {stars.columns[0]} limits "
+            f"{limits[0]:.2f} and {limits[1]:.2f}; a Bayes factor needs at least {LEAST_STARS}. "
+            "Widen the limits (--limits LO,HI) or use a field that covers the sample"
+        )
+    say = progress or (lambda line: None)
+    field_key, sample_key = jax.random.split(key)
+    say(f"field density from {len(field)} stars")
+    density = fit_field(field, limits, n_stars=len(stars), key=field_key)
+    at_stars: Callable = density
+    if same_star is not None:
+        own = jnp.asarray(same_star)[stars.rows]
+        at_stars = lambda stars: density.without(stars, own)  # noqa: E731
+    model = build(stars, field=at_stars, limits=limits, **options)
+    posterior = sampler(model, stars, key=sample_key, progress=progress)
+    null = float(model.null(stars)) if model.null is not None else float("nan")
+    attributes = posterior["posterior"].attrs
+    evidence = attributes.get("log_evidence")
+    ln10 = np.log(10.0)
+    return Result(
+        log10_bayes_factor=None if evidence is None else (evidence - null) / ln10,
+        log10_bayes_factor_error=(
+            None if evidence is None else attributes["log_evidence_error"] / ln10
+        ),
+        log_evidence_field=null,
+        posterior=posterior,
+        members=membership(model, stars, posterior, np.asarray(at_stars(stars))),
+        stars=stars,
+        field=density,
+        comparison=density.compare(stars),
+        limits=limits,
+        n_outside=n_given - len(stars),
+        model=model,
+    )
+
+
+def membership(
+    model: Model, stars: Stars, posterior, log_field: np.ndarray, n_draws: int = 200
+) -> dict[str, np.ndarray]:
+    """Membership, mass and mass ratio of each star, averaged over the posterior.
+
+    P_i = 1 − f φ(x_i) / p(x_i | θ), mean over draws. Masses are those of a member: draws count by
+    P_i. Returns membership, and where the model has a `cluster` density mass, mass_error [solar],
+    mass_ratio, mass_ratio_error (of a binary), binary_probability; NaN where no draw's population
+    reaches the star.
+    """
+    draws = {
+        name: np.asarray(values).reshape(-1, *values.shape[2:])
+        for name, values in posterior["posterior"].data_vars.items()
+    }
+    n = len(next(iter(draws.values())))
+    chosen = np.linspace(0, n - 1, min(n, n_draws)).astype(int)
+    draws = {name: jnp.asarray(values[chosen]) for name, values in draws.items()}
+
+    def one(parameters):
+        log_p = model.pointwise(parameters, stars)
+        log_f = jnp.log(parameters["field_fraction"])
+        probability = -jnp.expm1(jnp.minimum(log_f + log_field - log_p, 0.0))
+        if model.cluster is None:
+            return probability, None
+        return probability, model.cluster(parameters).stellar_parameters(stars)
+
+    probability, stellar = jax.device_get(jax.jit(lambda d: jax.lax.map(one, d))(draws))
+    out = {"membership": probability.mean(axis=0)}
+    if stellar is None:
+        return out
+
+    def average(value, weight):
+        weight = np.where(np.isfinite(value), weight, 0.0)
+        total = weight.sum(axis=0)
+        mean = (weight * np.nan_to_num(value)).sum(axis=0) / np.where(total > 0, total, 1.0)
+        return np.where(total > 0, mean, np.nan)
+
+    def moments(mean, square, weight):
+        first, second = average(mean, weight), average(square, weight)
+        return first, np.sqrt(np.maximum(second - first**2, 0.0))
+
+    out["mass"], out["mass_error"] = moments(stellar.mass, stellar.mass2, probability)
+    out["binary_probability"] = average(stellar.binary, probability)
+    weight = probability * np.nan_to_num(stellar.binary)
+    ratio = moments(stellar.mass_ratio, stellar.mass_ratio2, weight)
+    out["mass_ratio"], out["mass_ratio_error"] = ratio
+    return out

@@ -1,0 +1,58 @@
+"""A single stellar population with unresolved binaries, and a field (MiMO; Li & Shao 2022).
+
+    p(x | θ) = f φ(x) + (1 − f) p_cluster(x | θ)
+
+Default priors after Li & Shao (2022, Table 1), wider where real clusters need it. Copy this file
+and edit it to try something else; `jaxcluster bayes-factor --model FILE.py` takes the copy.
+"""
+
+import jax.numpy as jnp
+from numpyro.distributions import LogUniform, Uniform
+
+import jaxcluster as jc
+
+PRIOR = {
+    "log_age": Uniform(6.2, 10.15),  # log₁₀ yr
+    "metallicity": Uniform(-2.0, 0.45),  # [M/H]
+    "distance_modulus": Uniform(4.0, 17.0),  # mag
+    "a_v": Uniform(0.0, 6.0),  # mag
+    "mass_slope": Uniform(-5.0, 2.0),  # dN/dM ∝ M^slope
+    "binary_fraction": Uniform(0.0, 1.0),
+    "field_fraction": Uniform(0.0, 1.0),
+    "model_scatter": LogUniform(0.003, 0.2),  # mag, in magnitude and colour
+}
+
+
+def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=256, n_mass_ratios=12):
+    """Return the model of `stars`, with the field's density as competitor.
+
+    Args:
+        stars: the sample, columns (magnitude, colour).
+        field: density of field stars, from `jc.fit_field`.
+        limits: magnitudes between which sample and field are complete.
+        grid: isochrones, a name or a file.
+        prior: replaces or adds distributions, for instance {"mass_ratio_slope": Uniform(-5, 5)}
+            or {"extinction_scatter": LogUniform(0.003, 0.3)}.
+        n_masses: cells along the isochrone.
+        n_mass_ratios: cells in the mass ratio.
+    """
+    bands, _ = jc.plane_of(stars.columns)
+    population = jc.PopulationModel(
+        grid=jc.load_grid(grid, bands),
+        errors=jc.ErrorModel.of(stars),
+        columns=stars.columns,
+        limits=limits,
+        n_masses=n_masses,
+        n_mass_ratios=n_mass_ratios,
+    )
+    log_field = field(stars)  # has no parameters: once per star
+
+    def pointwise(parameters, stars):
+        f = parameters["field_fraction"]
+        log_cluster = population(parameters)(stars)
+        return jnp.logaddexp(jnp.log(f) + log_field, jnp.log1p(-f) + log_cluster)
+
+    def null(stars):
+        return log_field.sum()
+
+    return jc.Model({**PRIOR, **(prior or {})}, pointwise, null, population)
