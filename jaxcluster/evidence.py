@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
-from scipy.stats import kstest
 
 
 class Evidence(NamedTuple):
@@ -78,6 +77,8 @@ def insertion_rank_p(
     born together share a contour, so one of each batch is used to keep the test's size; the test
     is Kolmogorov and Smirnov's, of ranks made continuous.
     """
+    from scipy.stats import kstest  # a second of import time
+
     order = rng.permutation(len(birth))
     _, first = np.unique(birth[order], return_index=True)
     chosen = order[first]

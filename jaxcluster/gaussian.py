@@ -53,15 +53,21 @@ def _ldl(t: list[list[Array]]) -> tuple[list[list[Array]], list[Array]]:
     return inverse, inverse_diagonal
 
 
-def _whiten(x, noise, means, covs):
-    """Return L⁻¹, 1/D, y = L⁻¹(x − μ) and ½ yᵀ D⁻¹ y for all pairs [c, k] of a chunk."""
-    d = x.shape[-1]
-    diff = [x[:, None, a] - means[None, :, a] for a in range(d)]
-    t = [[noise[:, None, a, b] + covs[None, :, a, b] for b in range(a + 1)] for a in range(d)]
+def _whiten(diff: list[Array], t: list[list[Array]]):
+    """Return L⁻¹, 1/D, y = L⁻¹(x − μ) and ½ yᵀ D⁻¹ y for entries of x − μ and of T over pairs."""
+    d = len(diff)
     inverse, inverse_diagonal = _ldl(t)
     y = [diff[a] + sum((inverse[a][b] * diff[b] for b in range(a)), start=0.0) for a in range(d)]
     half_chi2 = 0.5 * sum(inverse_diagonal[a] * y[a] ** 2 for a in range(d))
     return inverse, inverse_diagonal, y, half_chi2
+
+
+def _pairs(x, noise, means, covs):
+    """Entries of x − μ and of T = V + S over all pairs [c, k] of a chunk of stars."""
+    d = x.shape[-1]
+    diff = [x[:, None, a] - means[None, :, a] for a in range(d)]
+    t = [[noise[:, None, a, b] + covs[None, :, a, b] for b in range(a + 1)] for a in range(d)]
+    return diff, t
 
 
 def _root_determinant(inverse_diagonal):
@@ -89,7 +95,7 @@ def _log_2pi(d: int) -> float:
 
 def _chunk_density(x, noise, weights, means, covs):
     """Log density of one chunk of stars, the largest exponent taken out."""
-    *_, inverse_diagonal, _, half_chi2 = _whiten(x, noise, means, covs)
+    *_, inverse_diagonal, _, half_chi2 = _whiten(*_pairs(x, noise, means, covs))
     shift = jnp.min(jnp.where(weights > 0, half_chi2, jnp.inf), axis=1, keepdims=True)
     shift = jnp.where(jnp.isfinite(shift), shift, 0.0)  # no component has weight: log 0 = −inf
     # a component without weight may be nearer than the nearest that has some: 0 × exp(+600)
@@ -100,7 +106,7 @@ def _chunk_density(x, noise, weights, means, covs):
 def _chunk_sums(x, noise, g, log_p, weights, means, covs):
     """Return the sums of the module's docstring over one chunk of stars, and over components."""
     d = x.shape[-1]
-    inverse, inverse_diagonal, y, half_chi2 = _whiten(x, noise, means, covs)
+    inverse, inverse_diagonal, y, half_chi2 = _whiten(*_pairs(x, noise, means, covs))
     exponent = -half_chi2 - (log_p + _log_2pi(d))[:, None]
     ratio = _bounded_ratio(exponent, _root_determinant(inverse_diagonal)) * g[:, None]  # g N / p
     r = ratio * weights

@@ -5,11 +5,15 @@ interpolating between isochrones at fixed EEP moves the turn-off; interpolating 
 mix a giant with a dwarf. An EEP that a node does not have is filled with the nearest one that it
 has: a cell there has no mass and so no weight, and nothing jumps where a phase appears.
 
-Magnitudes are C¹ cubics in log age and [M/H] and a polynomial in A_V. Initial masses are summed up
-from the *squares* of cubics of the roots of mass steps: never negative, and C¹ as well (monotone
-cubics (PCHIP) would have kinks in their slopes where two tensor directions meet).
+Magnitudes and initial masses are C¹ cubics in log age and [M/H], magnitudes a polynomial in A_V.
+The masses' running maximum along EEP keeps cubics from making steps negative; it acts on some
+fifty of 360 steps, and only there is the slope not continuous. (Squares of cubics of the roots of
+the steps are C¹ and never negative, but too small on average between nodes, by 4 % in mass and 0.4
+mag at 1 M☉: from track to track a step jumps, at another EEP on each isochrone. Bounds on each step
+by itself, as PCHIP's, do not add up to the right mass either.)
 """
 
+import dataclasses
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -37,8 +41,7 @@ class Isochrone(NamedTuple):
 class IsochroneGrid(eqx.Module):
     """Isochrones on nodes of [M/H] and log age; make one with `from_nodes` or `load_grid`."""
 
-    first_mass: Float[Array, "m a"]
-    root_mass_step: Float[Array, "m a steps"]
+    initial_mass: Float[Array, "m a e"]
     magnitudes: Float[Array, "m a e p b"]  # coefficients of A_V^0, A_V^1, …
     metallicity: tuple[float, ...] = eqx.field(static=True)
     log_age: tuple[float, ...] = eqx.field(static=True)
@@ -82,8 +85,7 @@ class IsochroneGrid(eqx.Module):
         mass = np.maximum.accumulate(np.take_along_axis(initial_mass, nearest, axis=-1), axis=-1)
         filled = np.take_along_axis(magnitudes, nearest[..., None, None], axis=2)
         return cls(
-            first_mass=jnp.asarray(mass[..., 0]),
-            root_mass_step=jnp.asarray(np.sqrt(np.diff(mass, axis=-1))),
+            initial_mass=jnp.asarray(mass),
             magnitudes=jnp.asarray(filled),
             metallicity=tuple(float(z) for z in metallicity),
             log_age=tuple(float(t) for t in log_age),
@@ -110,15 +112,13 @@ class IsochroneGrid(eqx.Module):
             window = jax.lax.dynamic_slice(table, start, sizes)
             return jnp.einsum("m,a,ma...->...", w_m, w_a, window)
 
-        steps = at(self.root_mass_step) ** 2
-        mass = at(self.first_mass) + jnp.concatenate([jnp.zeros(1, steps.dtype), jnp.cumsum(steps)])
         coefficients = at(self.magnitudes)
         powers = jnp.arange(coefficients.shape[1])
         a_v = jnp.asarray(a_v, coefficients.dtype)
         value = jnp.cumprod(jnp.where(powers == 0, 1.0, a_v))
         slope = powers * jnp.concatenate([jnp.zeros(1, value.dtype), value[:-1]])
         return Isochrone(
-            mass,
+            jax.lax.cummax(at(self.initial_mass)),
             jnp.einsum("p,epb->eb", value, coefficients),
             jnp.einsum("p,epb->eb", slope, coefficients),
         )
@@ -141,9 +141,7 @@ class IsochroneGrid(eqx.Module):
                 "Choose --bands of these, or another --grid"
             )
         index = np.array([self.bands.index(b) for b in bands])
-        return eqx.tree_at(
-            lambda g: (g.magnitudes, g.bands), self, (self.magnitudes[..., index], bands)
-        )
+        return dataclasses.replace(self, magnitudes=self.magnitudes[..., index], bands=bands)
 
 
 def _nearest_existing(exists: np.ndarray) -> np.ndarray:

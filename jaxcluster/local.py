@@ -22,7 +22,7 @@ from jaxcluster.gaussian import _chunk_sums, _log_2pi, _per_point, _root_determi
 BLOCK = 32  # stars, fewer in small samples: a block should not span the whole diagram
 CHUNK = 16  # components
 # Length of the list in units of all tiles; which one serves is decided at run time.
-LEVELS = (0.08, 0.14, 0.28, 1.0)
+LEVELS = (0.14, 0.35, 1.0)
 TILES = 32  # at a time in the backward pass, to stay in cache
 
 
@@ -60,20 +60,32 @@ def _over_tiles(live, run):
 
 def _density(x, noise, weights, means, covs, reach):
     """Linear density of blocks of stars [m, b, …]; 0 where no component is within reach."""
-    packed = (weights, means, covs)
-
-    def tile(stars_x, stars_noise, w, m, v):
-        # stars and components change places, which is the same to a Gaussian: the sum then runs
-        # over the leading axis and vectorises over stars
-        _, inverse_diagonal, _, half_chi2 = _whiten(m, v, stars_x, stars_noise)
-        terms = w[:, None] * jnp.exp(-half_chi2) * _root_determinant(inverse_diagonal)
-        return terms.sum(axis=0)
+    d = x.shape[-1]
+    lower = [(a, b) for a in range(d) for b in range(a + 1)]
 
     def run(blocks, chunks):
-        arguments = (x[blocks], noise[blocks], *(a[chunks] for a in packed))
-        # without the barrier the gathers would be redone for every pair
-        terms = jax.vmap(tile)(*jax.lax.optimization_barrier(arguments))
-        return jnp.zeros(x.shape[:2], x.dtype).at[blocks].add(terms, mode="drop")
+        # One array per entry, [tile, star] and [tile, component]: strided entries do not
+        # vectorise. Without the barrier the gathers would be redone for every pair.
+        stars, noises, m, v, w = jax.lax.optimization_barrier(
+            (
+                [x[..., a][blocks] for a in range(d)],
+                {(a, b): noise[..., a, b][blocks] for a, b in lower},
+                [means[..., a][chunks] for a in range(d)],
+                {(a, b): covs[..., a, b][chunks] for a, b in lower},
+                weights[chunks],
+            )
+        )
+        # Written out over the chunk: XLA's CPU reductions are scalar, a sum of terms vectorises
+        # over the stars (1.0 against 2.6 ns a pair).
+        total = jnp.zeros_like(stars[0])
+        for j in range(CHUNK):
+            one = slice(j, j + 1)
+            diff = [stars[a] - m[a][:, one] for a in range(d)]
+            t = [[noises[a, b] + v[a, b][:, one] for b in range(a + 1)] for a in range(d)]
+            *_, inverse_diagonal, _, half_chi2 = _whiten(diff, t)
+            root = _root_determinant(inverse_diagonal)
+            total = total + w[:, one] * jnp.exp(-half_chi2) * root
+        return jnp.zeros(x.shape[:2], x.dtype).at[blocks].add(total, mode="drop")
 
     return _over_tiles(_live_tiles(x, noise, weights, means, covs, reach), run)
 

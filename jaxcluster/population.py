@@ -76,7 +76,7 @@ class Cells(NamedTuple):
     mass_ratio: Float[Array, " k"]  # 0 for single stars
 
 
-def combine(first: Float[Array, "*s"], second: Float[Array, "*s"]) -> Float[Array, "*s"]:
+def combine(first: Float[Array, "*#s"], second: Float[Array, "*#s"]) -> Float[Array, "*#s"]:
     """Magnitude of two stars together; −2.5 lg 2 = −0.7526 mag for equal ones."""
     brighter, fainter = jnp.minimum(first, second), jnp.maximum(first, second)
     return brighter - jnp.log1p(jnp.exp((brighter - fainter) / MAG)) * MAG

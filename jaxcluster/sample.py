@@ -6,13 +6,13 @@ posterior's `attrs` record the evidence (nested), cost, seed and versions.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from blackjax.ns import nss
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PRNGKeyArray
 
@@ -40,6 +40,60 @@ class Stopwatch:
         """Return both accounts; the second is not contained in the first."""
         total = time.process_time() - self.start
         return {"cpu_seconds": total - self.compiling, "compile_seconds": self.compiling}
+
+
+def _step_out(rng_key, in_slice, width, max_expansions):
+    """Neal's (2003, fig. 3) stepping out, both sides in one loop.
+
+    Does what `blackjax.mcmc.slice.stepping_out` does with one copy of the likelihood in place of
+    four: the compiler inlines every copy, and they are most of the compile time.
+    """
+    place_key, share_key = jax.random.split(rng_key)
+    left = -width * jax.random.uniform(place_key)
+    on_left = jnp.floor(max_expansions * jax.random.uniform(share_key)).astype(int)
+    budget = jnp.stack([on_left, max_expansions - 1 - on_left])
+
+    def step(carry):
+        ends, left_over, side = carry
+        expand = in_slice(ends[side]) & (left_over[side] > 0)
+        outwards = jnp.where(side == 0, -width, width)
+        ends = ends.at[side].add(jnp.where(expand, outwards, 0.0))
+        return ends, left_over.at[side].add(-expand.astype(int)), side + (~expand).astype(int)
+
+    start = (jnp.stack([left, left + width]), budget, jnp.zeros((), int))
+    ends, left_over, _ = jax.lax.while_loop(lambda carry: carry[2] < 2, step, start)
+    return ends[0], ends[1], (budget - left_over).sum(), lambda t: jnp.asarray(True)
+
+
+def _slice_sampler(flat: Flat, n_steps: int, n_delete: int, devices: int):
+    """Return blackjax's nested slice sampling, (init, step), put together from its parts."""
+    # imported here: blackjax computes on import, after which the number of CPU devices is fixed
+    from blackjax.mcmc.slice import build_kernel
+    from blackjax.ns import from_mcmc, nss
+    from blackjax.ns.base import init_state_strategy
+
+    particle = partial(
+        init_state_strategy, logprior_fn=flat.log_prior, loglikelihood_fn=flat.log_likelihood
+    )
+    walk = nss.slice_constrained_step(
+        particle, build_kernel(interval=_step_out), nss.covariance_proposal
+    )
+    step = from_mcmc.build_kernel(
+        walk,
+        n_steps,
+        nss.live_covariance_factor,
+        n_delete,
+        update_strategy=_chains_apart(devices),
+    )
+
+    def start(positions):
+        return nss.init(
+            positions,
+            init_state_fn=lambda z: jax.lax.map(particle, z),
+            update_inner_kernel_params_fn=nss.live_covariance_factor,
+        )
+
+    return start, step
 
 
 def _chains_apart(devices: int):
@@ -127,14 +181,8 @@ def nested(
     init_key, run_key, draw_key = jax.random.split(key, 3)
     first = jax.vmap(flat.draw)(jax.random.split(init_key, live))
     size = sum(leaf[0].size for leaf in jax.tree.leaves(first))
-    algorithm = nss.as_top_level_api(
-        flat.log_prior,
-        flat.log_likelihood,
-        num_inner_steps=inner_steps or max(5, size),
-        num_delete=batch,
-        update_strategy=_chains_apart(devices),
-    )
-    start = watch.compile(jax.jit(algorithm.init), first)
+    init, move = _slice_sampler(flat, inner_steps or max(5, size), batch, devices)
+    start = watch.compile(jax.jit(init), first)
     state = start(first)
     if not np.isfinite(np.asarray(state.particles.loglikelihood)).any():
         raise ValueError(
@@ -144,7 +192,7 @@ def nested(
     @jax.jit
     def chunk(state, keys):
         def step(state, step_key):
-            state, info = algorithm.step(step_key, state)
+            state, info = move(step_key, state)
             walk = info.update_info
             evaluations = (2 + walk.num_expansions + walk.num_shrink).sum()
             dead = info.particles
@@ -264,7 +312,9 @@ def nuts(
         progress_bar=False,
     )
     start = z if chains > 1 else jax.tree.map(lambda a: a[0], z)
-    mcmc.run(run_key, init_params=start, extra_fields=("diverging", "num_steps", "potential_energy"))
+    mcmc.run(
+        run_key, init_params=start, extra_fields=("diverging", "num_steps", "potential_energy")
+    )
     fields = jax.device_get(mcmc.get_extra_fields(group_by_chain=True))
     statistics = {
         "diverging": fields["diverging"],

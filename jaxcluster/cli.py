@@ -1,0 +1,501 @@
+"""The command line: `jaxcluster bayes-factor`, `fit`, `demo`, `simulate`, `check`.
+
+Float64, both cores and JAX's persistent compilation cache are switched on here, before anything
+else of jax is used; the library leaves them to its user.
+"""
+
+import json
+import os
+import sys
+import time
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Is this candidate a star cluster, who belongs to it, and what is it like?",
+)
+screen = Console(stderr=True, highlight=False)
+
+Table = Annotated[Path, typer.Argument(help="Gaia table: parquet, VOTable, FITS, ECSV or CSV.")]
+FieldTable = Annotated[Path, typer.Option("--field", help="Table of field stars, same columns.")]
+Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same answer.")]
+Method = Annotated[str, typer.Option(help="nested (gives the evidence) or nuts.")]
+Live = Annotated[int, typer.Option(help="Live points of nested sampling; error of ln Z ∝ live^-½.")]
+Bands = Annotated[str, typer.Option(help="Magnitude and colour: G,BP-RP or Ks,J-Ks …")]
+MagnitudeColumn = Annotated[
+    str | None, typer.Option(help="Column of the magnitude, e.g. correct_phot_g_mean_mag.")
+]
+Floor = Annotated[float, typer.Option(help="Least colour error [mag].")]
+Limits = Annotated[
+    str | None, typer.Option(help="Magnitudes LO,HI between which sample and field are complete.")
+]
+Prior = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=DISTRIBUTION of numpyro, e.g. 'distance_modulus=Normal(9.7,0.1)'."),
+]
+Grid = Annotated[str, typer.Option(help="Isochrones: parsec, mist or a PARSEC/MIST/BaSTI file.")]
+Out = Annotated[Path | None, typer.Option(help="Folder for posterior, members and figures.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+MaxRuwe = Annotated[float | None, typer.Option(help="Drop stars with a larger ruwe.")]
+MaxExcess = Annotated[
+    float | None, typer.Option(help="Drop stars with |C*| above this many σ (Riello et al. 2021).")
+]
+
+
+def _start() -> None:
+    """Switch on float64, all cores and the compilation cache."""
+    import warnings
+
+    warnings.filterwarnings("ignore", category=FutureWarning, module="arviz")
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", min(os.cpu_count() or 1, 8))
+    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    jax.config.update("jax_compilation_cache_dir", str(base / "jaxcluster"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+@contextmanager
+def _errors():
+    """Print what went wrong in one line and leave with status 1."""
+    try:
+        yield
+    except (ValueError, KeyError, FileNotFoundError, OSError, TypeError) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        screen.print(f"[bold red]error:[/] {text}", soft_wrap=True, markup=True)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _progress(quiet: bool = False):
+    """Yield a function that shows a line of text with the time gone by."""
+    begin = time.monotonic()
+    if quiet or not screen.is_terminal:
+
+        def say(line: str) -> None:
+            if not quiet:
+                screen.print(f"{time.monotonic() - begin:6.0f} s  {line}", soft_wrap=True)
+
+        yield say
+        return
+    with screen.status("starting") as status:
+        yield lambda line: status.update(f"{time.monotonic() - begin:.0f} s  {line}")
+
+
+def _distribution(text: str):
+    """Read NAME=DISTRIBUTION, numbers only: nothing is evaluated."""
+    import ast
+
+    import numpyro.distributions as distributions
+
+    name, separator, expression = text.partition("=")
+    try:
+        call = ast.parse(expression.strip(), mode="eval").body
+        assert separator and isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+        positional = [ast.literal_eval(a) for a in call.args]
+        named = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
+        kind = getattr(distributions, call.func.id)
+        return name.strip(), kind(
+            *map(float, positional), **{k: float(v) for k, v in named.items()}
+        )
+    except (AssertionError, AttributeError, SyntaxError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"--prior {text!r}: expected NAME=DISTRIBUTION with a numpyro distribution of numbers, "
+            "such as distance_modulus=Normal(9.7,0.1) or a_v=Uniform(0,1)"
+        ) from error
+
+
+def _limits(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--limits {text!r}: expected LO,HI such as 8,18") from None
+    if low >= high:
+        raise ValueError(f"--limits {text!r}: LO must be below HI")
+    return low, high
+
+
+def _sampler(method: str, live: int):
+    from jaxcluster.sample import nested, nuts
+
+    if method == "nested":
+        if live < 20:
+            raise ValueError(f"--live {live}: at least 20")
+        return partial(nested, live=live)
+    if method == "nuts":
+        return nuts
+    raise ValueError(f"--method {method!r}: expected nested or nuts")
+
+
+def _same_star(sample, field):
+    """Index in the field of each star of the sample, −1 where it is not there; None if unknown."""
+    import numpy as np
+
+    from jaxcluster.table import source_ids
+
+    ids, field_ids = source_ids(sample), source_ids(field)
+    if ids is None or field_ids is None:
+        return None
+    index = {identity: i for i, identity in enumerate(field_ids.tolist())}
+    return np.array([index.get(identity, -1) for identity in ids.tolist()])
+
+
+def run_bayes_factor(
+    sample: Any,
+    field: Any,
+    *,
+    seed: int,
+    method: str = "nested",
+    live: int = 400,
+    model: str = "mimo_cmd",
+    bands: str = "G,BP-RP",
+    magnitude_column: str | None = None,
+    colour_error_floor: float = 0.0,
+    limits: str | None = None,
+    prior: list[str] | None = None,
+    grid: str = "parsec",
+    max_ruwe: float | None = None,
+    max_excess: float | None = None,
+    say=None,
+    **options: Any,
+):
+    """Read two tables and run `jaxcluster.bayes_factor`; returns the result and its summary."""
+    import jax
+    import numpy as np
+
+    from jaxcluster.bayes_factor import bayes_factor
+    from jaxcluster.model_files import load_model
+    from jaxcluster.stars import from_table
+    from jaxcluster.table import read_table
+
+    begin = time.process_time()
+    sampler = _sampler(method, live)
+    build = load_model(model)
+    tables = [read_table(sample), read_table(field)]
+    reading: dict[str, Any] = {
+        "columns": tuple(bands.split(",")),
+        "magnitude_column": magnitude_column,
+        "colour_error_floor": colour_error_floor,
+        "max_ruwe": max_ruwe,
+        "max_excess": max_excess,
+    }
+    stars, field_stars = (from_table(table, **reading) for table in tables)
+    same = _same_star(*tables)
+    if same is not None:
+        assert stars.rows is not None and field_stars.rows is not None
+        kept = {int(row): i for i, row in enumerate(np.asarray(field_stars.rows))}
+        same = np.array([kept.get(int(j), -1) for j in same[np.asarray(stars.rows)]])
+        if not (same >= 0).any():
+            same = None
+    if prior:
+        options["prior"] = dict(_distribution(text) for text in prior)
+    if grid != "parsec" or model == "mimo_cmd":
+        options["grid"] = grid
+    result = bayes_factor(
+        stars,
+        field_stars,
+        key=jax.random.key(seed),
+        build=build,
+        limits=_limits(limits),
+        same_star=same,
+        sampler=sampler,
+        progress=say,
+        **options,
+    )
+    summary = result.summary()
+    summary["n_dropped_sample"] = dict(stars.dropped)
+    summary["n_dropped_field"] = dict(field_stars.dropped)
+    summary["n_in_field_too"] = 0 if same is None else int((same >= 0).sum())
+    summary.update(seed=seed, grid=grid, model=model, bands=bands)
+    # the whole job, reading and field included
+    summary["cpu_seconds"] = time.process_time() - begin - summary["compile_seconds"]
+    if summary["log_evidence"] is None:
+        summary["why_no_evidence"] = "NUTS gives no evidence; use --method nested"
+    return result, summary
+
+
+def _print(summary: dict[str, Any], truth: dict[str, float] | None = None) -> None:
+    """Print a summary for a person."""
+    from rich.table import Table as RichTable
+
+    out = Console(highlight=False)
+    if summary.get("log10_bayes_factor") is not None:
+        out.print(
+            f"log10 Bayes factor (cluster + field : field)  "
+            f"[bold]{summary['log10_bayes_factor']:.2f} ± "
+            f"{summary['log10_bayes_factor_error']:.2f}[/]"
+        )
+        out.print(
+            f"ln Z = {summary['log_evidence']:.2f} ± {summary['log_evidence_error']:.2f}, field alone "
+            f"{summary['log_evidence_field']:.2f}"
+        )
+    elif summary.get("why_no_evidence"):
+        out.print(f"no Bayes factor: {summary['why_no_evidence']}")
+    if "n_field" in summary:
+        out.print(
+            f"{summary['n_stars']} stars ({summary['n_dropped']} dropped), {summary['n_field']} field "
+            f"stars, {summary['n_members']} members with P > 0.5"
+        )
+    table = RichTable("parameter", "median", "16 %", "84 %", "prior", *(["truth"] if truth else []))
+    for name, row in summary["parameters"].items():
+        cells = [f"{row[k]:.4f}" for k in ("median", "q16", "q84")]
+        cells.append(summary["priors"].get(name, ""))
+        if truth:
+            cells.append(f"{truth[name]:.4f}" if name in truth else "")
+        table.add_row(name, *cells)
+    out.print(table)
+    out.print(
+        f"{summary['method']}: {summary['evaluations']} evaluations, "
+        f"{summary['cpu_seconds']:.0f} CPU s + {summary['compile_seconds']:.0f} s of compilation"
+    )
+    if summary.get("field_flag"):
+        out.print(f"[bold yellow]field:[/] {summary['field_flag']}")
+
+
+def _emit(summary: dict[str, Any], as_json: bool, truth: dict[str, float] | None = None) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(summary, allow_nan=False, default=float) + "\n")
+    else:
+        _print(summary, truth)
+
+
+def _finite(value):
+    """JSON has no NaN: null instead."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, float) and value != value:
+        return None
+    return value
+
+
+@app.command("bayes-factor")
+def bayes_factor_command(
+    cluster: Table,
+    field: FieldTable,
+    model: Annotated[
+        str, typer.Option(help="Model by name, or a .py file with build().")
+    ] = "mimo_cmd",
+    seed: Seed = 0,
+    method: Method = "nested",
+    live: Live = 400,
+    bands: Bands = "G,BP-RP",
+    magnitude_column: MagnitudeColumn = None,
+    colour_error_floor: Floor = 0.0,
+    limits: Limits = None,
+    prior: Prior = None,
+    grid: Grid = "parsec",
+    max_ruwe: MaxRuwe = None,
+    max_excess: MaxExcess = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Bayes factor of cluster + field against field alone, with posterior and members.
+
+    The field should be stars from outside the sample that went through the same selection.
+    log10 BF > 2 is the published threshold (Li, Li & Shao 2025).
+    """
+    _start()
+    with _errors(), _progress() as say:
+        result, summary = run_bayes_factor(
+            cluster,
+            field,
+            seed=seed,
+            method=method,
+            live=live,
+            model=model,
+            bands=bands,
+            magnitude_column=magnitude_column,
+            colour_error_floor=colour_error_floor,
+            limits=limits,
+            prior=prior,
+            grid=grid,
+            max_ruwe=max_ruwe,
+            max_excess=max_excess,
+            say=say,
+        )
+        if out is not None:
+            say(f"writing {out}")
+            from jaxcluster.output import write
+
+            write(result, summary, cluster, out)
+    _emit(_finite(summary), as_json)
+
+
+@app.command()
+def fit(
+    model: Annotated[str, typer.Argument(help="Model by name, or a .py file with build().")],
+    table: Table,
+    field: Annotated[Path | None, typer.Option(help="Table of field stars.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="OPTION=VALUE for the model's build().")
+    ] = None,
+    seed: Seed = 0,
+    method: Method = "nuts",
+    live: Live = 400,
+    bands: Bands = "G,BP-RP",
+    magnitude_column: MagnitudeColumn = None,
+    colour_error_floor: Floor = 0.0,
+    limits: Limits = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Sample any model file: build(stars, field=…, limits=…, **options) -> Model."""
+    _start()
+    import ast
+
+    with _errors(), _progress() as say:
+        import jax
+
+        from jaxcluster.bayes_factor import default_limits, inside, parameter_table
+        from jaxcluster.field import fit_field
+        from jaxcluster.model_files import load_model
+        from jaxcluster.stars import from_table
+
+        build = load_model(model)
+        options: dict[str, Any] = {}
+        for item in set_ or []:
+            name, separator, value = item.partition("=")
+            if not separator:
+                raise ValueError(f"--set {item!r}: expected OPTION=VALUE")
+            try:
+                options[name] = ast.literal_eval(value)
+            except (ValueError, SyntaxError):
+                options[name] = value
+        reading: dict[str, Any] = {
+            "columns": tuple(bands.split(",")),
+            "magnitude_column": magnitude_column,
+            "colour_error_floor": colour_error_floor,
+        }
+        stars = from_table(table, **reading)
+        field_key, key = jax.random.split(jax.random.key(seed))
+        if field is not None:
+            others = from_table(field, **reading)
+            interval = _limits(limits) or default_limits(others)
+            stars = inside(stars, interval)
+            density = fit_field(others, interval, n_stars=len(stars), key=field_key)
+            options.update(field=density, limits=interval)
+        try:
+            built = build(stars, **options)
+        except TypeError as error:
+            raise ValueError(f"model {model}: build() refused its arguments: {error}") from error
+        posterior = _sampler(method, live)(built, stars, key=key, progress=say)
+        attributes = posterior["posterior"].attrs
+        summary = {
+            "parameters": parameter_table(posterior),
+            "priors": built.describe_prior(),
+            "n_stars": len(stars),
+            "log_evidence": attributes.get("log_evidence"),
+            "log_evidence_error": attributes.get("log_evidence_error"),
+            **{n: attributes[n] for n in ("method", "evaluations", "cpu_seconds")},
+            "compile_seconds": attributes["compile_seconds"],
+            "seed": seed,
+            "model": model,
+            "versions": ast.literal_eval(attributes["versions"]),
+        }
+        if out is not None:
+            from jaxcluster.output import save_posterior, whole
+
+            with whole(out) as folder:
+                save_posterior(posterior, folder)
+                (folder / "summary.json").write_text(json.dumps(_finite(summary), indent=2))
+    _emit(_finite(summary), as_json)
+
+
+@app.command()
+def demo(seed: Seed = 0, live: Live = 100, out: Out = None, as_json: Json = False) -> None:
+    """The whole job on a simulated cluster of known truth that comes with jaxcluster."""
+    _start()
+    folder = Path(__file__).parent / "data"
+    with _errors(), _progress() as say:
+        result, summary = run_bayes_factor(
+            folder / "mock_cluster.ecsv",
+            folder / "mock_field.ecsv",
+            seed=seed,
+            live=live,
+            limits="10,18",
+            say=say,
+            n_masses=128,  # 150 stars do not need the cells of a thousand
+            n_mass_ratios=8,
+        )
+        from jaxcluster.table import read_table
+
+        truth = dict(read_table(folder / "mock_cluster.ecsv").meta["truth"])
+        summary["truth"] = truth
+        if out is not None:
+            from jaxcluster.output import write
+
+            write(result, summary, folder / "mock_cluster.ecsv", out)
+    _emit(_finite(summary), as_json, truth)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder for cluster.ecsv and field.ecsv.")],
+    n_stars: Annotated[int, typer.Option(help="Stars in the sample.")] = 300,
+    n_field: Annotated[int, typer.Option(help="Field stars beside it.")] = 1000,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="PARAMETER=VALUE of the truth.")
+    ] = None,
+    limits: Annotated[str, typer.Option(help="G between which stars are kept.")] = "10,18",
+    grid: Grid = "parsec",
+    seed: Seed = 0,
+) -> None:
+    """Simulate a cluster and its field of known truth as Gaia would see them."""
+    _start()
+    with _errors():
+        import jax
+
+        from jaxcluster.isochrone import load_grid
+        from jaxcluster.output import whole
+        from jaxcluster.simulate import BANDS, TRUTH, simulate_pair
+
+        parameters = dict(TRUTH)
+        for item in set_ or []:
+            name, separator, value = item.partition("=")
+            if not separator or name not in {*TRUTH, "mass_ratio_slope"}:
+                raise ValueError(f"--set {item!r}: expected one of {', '.join(TRUTH)}=VALUE")
+            parameters[name] = float(value)
+        interval = _limits(limits)
+        assert interval is not None
+        tables = simulate_pair(
+            jax.random.key(seed), n_stars, n_field, parameters, load_grid(grid, BANDS), interval
+        )
+        with whole(out) as folder:
+            for name, table in zip(("cluster", "field"), tables, strict=True):
+                table.meta["truth"] = parameters
+                table.meta["seed"] = seed
+                table.write(folder / f"{name}.ecsv", format="ascii.ecsv")
+    screen.print(f"wrote {out}/cluster.ecsv ({n_stars} stars) and field.ecsv ({n_field})")
+
+
+@app.command()
+def check(as_json: Json = False) -> None:
+    """Show device, precision, versions and grids, run a short self-test, print what to cite."""
+    _start()
+    from jaxcluster.self_test import report
+
+    with _errors():
+        lines = report()
+    if as_json:
+        sys.stdout.write(json.dumps(lines) + "\n")
+    else:
+        out = Console(highlight=False)
+        for name, value in lines.items():
+            out.print(f"[bold]{name}[/]: {value}", soft_wrap=True)
+    if not lines["self_test"].startswith("passed"):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

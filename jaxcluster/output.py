@@ -1,0 +1,62 @@
+"""What a run leaves in its folder: posterior, members, figures, summary; all of it or nothing."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcluster.bayes_factor import Result
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """Yield a scratch folder whose files move to `folder` at the end, if nothing was raised."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield scratch
+        folder.mkdir(exist_ok=True)
+        for path in scratch.iterdir():
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def save_posterior(posterior: Any, folder: Path) -> None:
+    """Write posterior.nc, which `arviz.from_netcdf` reads."""
+    if hasattr(posterior, "to_netcdf"):
+        posterior.to_netcdf(str(folder / "posterior.nc"))
+
+
+def members_table(result: Result, source: Any):
+    """Return the sample's own table, cut to the stars used, with what was found out about each."""
+    from jaxcluster.table import read_table
+
+    rows = np.asarray(result.stars.rows)
+    table = read_table(source)[rows]
+    for name, values in result.members.items():
+        table[name] = values
+    return table[np.argsort(-result.members["membership"], kind="stable")]
+
+
+def write(result: Result, summary: dict[str, Any], source: Any, folder: Path) -> None:
+    """Write posterior.nc, members.ecsv, summary.json and the figures to `folder`.
+
+    Args:
+        result: from `bayes_factor`.
+        summary: its summary, as printed.
+        source: the sample's table or its path; `result.stars.rows` counts its rows.
+        folder: made where it does not exist; files of an earlier run are replaced at the end.
+    """
+    from jaxcluster.plot import save_figures
+
+    with whole(folder) as scratch:
+        save_posterior(result.posterior, scratch)
+        members_table(result, source).write(scratch / "members.ecsv", format="ascii.ecsv")
+        (scratch / "summary.json").write_text(json.dumps(summary, indent=2, default=float))
+        save_figures(result, scratch)

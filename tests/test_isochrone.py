@@ -1,0 +1,257 @@
+"""Interpolation between isochrones: nodes, smoothness, left-out nodes, extinction."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxcluster
+from jaxcluster.bolometric import bolometric_correction, extinction_polynomial
+from jaxcluster.cmd import ErrorModel, PopulationModel
+from jaxcluster.isochrone import IsochroneGrid, load_grid
+from jaxcluster.stars import Stars
+
+BANDS = ("G", "BP", "RP")
+NODES = [(9.6, 0.1), (8.5, -0.3), (7.0, 0.1), (9.58, 0.0), (8.52, -0.5), (7.03, 0.25)]
+LAST_DWARF = 454  # EEP of the terminal-age main sequence
+
+
+@pytest.fixture(scope="module")
+def parsec():
+    return load_grid("parsec", BANDS)
+
+
+def raw_nodes(name):
+    with np.load(Path(jaxcluster.__file__).parent / "data" / f"{name}.npz") as stored:
+        return dict(stored)
+
+
+def grid_of(table, keep_metallicity, keep_age):
+    """A grid of some of the embedded nodes, through the public constructor."""
+    metallicity, log_age = table["metallicity"][keep_metallicity], table["log_age"][keep_age]
+    nodes = table["nodes"][np.ix_(keep_metallicity, keep_age)].astype(float)
+    mass, log_teff, log_g, m_bol = np.moveaxis(nodes, -1, 0)
+    exists = np.isfinite(mass)
+    where = np.broadcast_to(metallicity[:, None, None], mass.shape)[exists]
+    stars = (log_teff[exists], log_g[exists], where)
+    magnitudes = np.full((*mass.shape, 5, len(BANDS)), np.nan)
+    magnitudes[exists, 0] = m_bol[exists][:, None] - bolometric_correction(*stars, BANDS)
+    magnitudes[exists, 1:] = extinction_polynomial(*stars, BANDS)
+    return IsochroneGrid.from_nodes(metallicity, log_age, mass, magnitudes, BANDS, "half")
+
+
+def at_mass(isochrone, mass):
+    """G and BP-RP at these initial masses, by linear interpolation."""
+    nodes, magnitudes = np.asarray(isochrone.initial_mass), np.asarray(isochrone.magnitudes)
+    new = np.concatenate([[True], np.diff(nodes) > 0])
+    g, bp, rp = (np.interp(mass, nodes[new], magnitudes[new, b]) for b in range(3))
+    return np.array([g, bp - rp])
+
+
+def left_out_errors(grid, full, eep, points):
+    """|error| of (G, BP-RP) at 40 masses a point, 0.7 to 0.9 of the turn-off's (bluest dwarf)."""
+    predict, know = (jax.jit(lambda a, m, g=g: g.isochrone(a, m)) for g in (grid, full))
+    errors = []
+    for log_age, metallicity in points:
+        truth = know(log_age, metallicity)
+        mass, magnitudes = np.asarray(truth.initial_mass), np.asarray(truth.magnitudes)
+        colour = np.where(
+            (eep <= LAST_DWARF) & (mass > 0.7), magnitudes[:, 1] - magnitudes[:, 2], 99
+        )
+        masses = np.linspace(0.7, max(0.9 * mass[colour.argmin()], 0.75), 40)
+        errors.append(
+            np.abs(at_mass(predict(log_age, metallicity), masses) - at_mass(truth, masses))
+        )
+    return np.moveaxis(np.array(errors), 1, 0)  # (G, BP-RP), point, mass
+
+
+@pytest.mark.parametrize("name", ["parsec", "mist"])
+def test_nodes_are_reproduced(name):
+    table, grid = raw_nodes(name), load_grid(name, BANDS)
+    isochrone = jax.jit(lambda a, m: grid.isochrone(a, m))
+    for m, a in ((0, 30), (8, 68), (10, 79)):
+        mass, log_teff, log_g, m_bol = table["nodes"][m, a].astype(float).T
+        exists = np.isfinite(mass)
+        metallicity, log_age = float(table["metallicity"][m]), float(table["log_age"][a])
+        found = isochrone(log_age, metallicity)
+        expected = m_bol[exists][:, None] - bolometric_correction(
+            log_teff[exists], log_g[exists], np.full(exists.sum(), metallicity), BANDS
+        )
+        np.testing.assert_allclose(
+            found.initial_mass[exists], np.maximum.accumulate(mass[exists]), rtol=1e-12
+        )
+        np.testing.assert_allclose(found.magnitudes[exists], expected, atol=1e-10)
+
+
+@pytest.mark.parametrize(("log_age", "metallicity"), NODES)
+def test_magnitudes_and_masses_are_smooth_across_nodes(parsec, log_age, metallicity):
+    """One-sided slopes agree; where the running maximum acts, to a few per cent of the largest."""
+    isochrone = jax.jit(lambda a, m: parsec.isochrone(a, m)[:2])
+    h = 1e-6
+    along = np.array([h, 0.0]) if log_age in parsec.log_age else np.array([0.0, h])
+    points = [np.array([log_age, metallicity]) + k * along for k in (-1, 0, 1)]
+    below, here, above = (isochrone(*p) for p in points)
+    for quantity, tolerance in ((0, 0.03), (1, 1e-3)):
+        left = np.asarray(here[quantity] - below[quantity]) / h
+        right = np.asarray(above[quantity] - here[quantity]) / h
+        scale = np.abs(left).max()
+        assert scale > 0.1  # something does change here
+        assert np.abs(left - right).max() < tolerance * scale
+    steps = [np.diff(i[0]) for i in (below, here, above)]
+    grown = steps[1] > 1e-4  # where there are stars, mass steps are smooth as well
+    left, right = ((b - a)[grown] / h for a, b in pairwise(steps))
+    assert np.quantile(np.abs(left - right), 0.9) < 1e-3 * np.abs(left).max()
+
+
+@pytest.fixture(scope="module")
+def log_likelihood(parsec):
+    """ln L(log age, [M/H]) of 300 stars of 4 Gyr with a field's floor, and its gradient."""
+    rng = np.random.default_rng(3)
+    isochrone = parsec.isochrone(9.6, 0.0, 0.1)
+    mass = rng.uniform(0.7, 0.999 * float(isochrone.initial_mass[-1]), 300)
+    x = at_mass(isochrone, mass).T + np.array([9.6, 0.0]) + rng.normal(0, 0.02, (300, 2))
+    x = x[(x[:, 0] > 10) & (x[:, 0] < 18)]
+    x = jnp.asarray(x[np.argsort(x[:, 0])])
+    noise = jnp.broadcast_to(1e-4 * jnp.eye(2), (len(x), 2, 2))
+    stars = Stars(x=x, noise=noise, columns=("G", "BP-RP"))
+    errors = ErrorModel(jnp.array([8.0, 20.0]), jnp.array([0.01, 0.01]))
+    model = PopulationModel(
+        grid=parsec, errors=errors, columns=("G", "BP-RP"), limits=(10.0, 18.0), n_masses=128
+    )
+    others = {"distance_modulus": 9.6, "a_v": 0.1, "mass_slope": -2.0, "binary_fraction": 0.3}
+
+    def value(point):
+        own = {"log_age": point[0], "metallicity": point[1], "model_scatter": 0.03}
+        log_p = model({**others, **own})(stars)
+        return jnp.logaddexp(jnp.log(0.9) + log_p, jnp.log(0.1 / 16)).sum()
+
+    return jax.jit(jax.value_and_grad(value))
+
+
+@pytest.mark.parametrize(
+    ("log_age", "metallicity"), [(9.6, 0.1), (9.55, -0.1), (9.05, -0.1), (9.58, 0.0), (9.62, 0.25)]
+)
+def test_likelihood_and_gradient_continue_across_nodes(log_likelihood, log_age, metallicity):
+    axis = 0 if log_age in load_grid("parsec", BANDS).log_age else 1
+    step = 1e-6 * np.eye(2)[axis]
+    point = np.array([log_age, metallicity])
+    (below, left), (above, right) = log_likelihood(point - step), log_likelihood(point + step)
+    slope = max(abs(float(left[axis])), 100.0)
+    # 0.05 is what float32 pairs leave of 300 stars
+    assert abs(float(above - below)) < 2e-6 * slope + 0.05
+    np.testing.assert_allclose(left, right, atol=5e-3 * slope)
+    wide = 2e-3 * np.eye(2)[axis]
+    numeric = (log_likelihood(point + wide)[0] - log_likelihood(point - wide)[0]) / 4e-3
+    assert float(numeric) == pytest.approx(float(left[axis]), abs=0.15 * slope + 30)
+
+
+def test_left_out_ages(parsec):
+    """Every second log-age node, 0.1 dex apart, predicts the others.
+
+    Above 0.8 solar masses, where the EEPs of neighbouring isochrones correspond. Below, mass jumps
+    from track to track (0.498 to 0.606) at another EEP on each isochrone, and chords cut corners.
+    """
+    table = raw_nodes("parsec")
+    grid = grid_of(table, np.arange(11), np.arange(0, 80, 2))
+    ages = [a for a in table["log_age"][1::2] if 8.0 <= a <= 9.8]
+    metallicities = table["metallicity"][[5, 8, 9]]
+    points = [(float(a), float(m)) for a in ages for m in metallicities]
+    g, colour = left_out_errors(grid, parsec, table["eep"], points)
+    print(
+        f"age: G max {g.max():.3f} median {np.median(g):.4f}; BP-RP max {colour.max():.3f} median {np.median(colour):.4f}; q90 {np.quantile(g, 0.9):.4f} {np.quantile(colour, 0.9):.4f}"
+    )
+    assert np.median(g) < 0.02
+
+
+def test_left_out_metallicity(parsec):
+    table = raw_nodes("parsec")
+    for m in (4, 6, 8, 9):
+        grid = grid_of(table, np.delete(np.arange(11), m), np.arange(30, 75, 1))
+        points = [(float(a), float(table["metallicity"][m])) for a in table["log_age"][36:73:6]]
+        g, colour = left_out_errors(grid, parsec, table["eep"], points)
+        print(
+            f"M/H {table['metallicity'][m]}: G max {g.max():.3f} median {np.median(g):.4f}; BP-RP max {colour.max():.3f} median {np.median(colour):.4f}; q90 {np.quantile(g, 0.9):.4f} {np.quantile(colour, 0.9):.4f}"
+        )
+
+
+def test_masses_do_not_drift_between_nodes(parsec):
+    """G of a star of 1 solar mass changes evenly with age: no ripple with the nodes' period."""
+    ages = jnp.linspace(9.5, 9.7, 17)  # 4 a node
+    sequences = jax.jit(lambda a: jax.lax.map(lambda t: parsec.isochrone(t, 0.0)[:2], a))(ages)
+    g = [np.interp(1.0, m, magnitudes[:, 0]) for m, magnitudes in zip(*sequences, strict=True)]
+    assert np.abs(np.diff(g, n=2)).max() < 0.002
+
+
+@pytest.mark.parametrize("name", ["parsec", "mist"])
+def test_masses_never_decrease(name):
+    grid = load_grid(name, BANDS)
+    rng = np.random.default_rng(4)
+    points = jnp.asarray(np.c_[rng.uniform(6.2, 10.15, 300), rng.uniform(-2.0, 0.5, 300)])
+    mass = jax.jit(lambda p: jax.lax.map(lambda q: grid.isochrone(q[0], q[1]).initial_mass, p))(
+        points
+    )
+    assert bool((jnp.diff(mass, axis=1) >= 0).all())
+    assert bool((mass > 0.05).all() & (mass < 400).all())
+
+
+def test_outside_the_nodes_the_last_one_holds(parsec):
+    inside, outside = parsec.isochrone(10.15, 0.5), parsec.isochrone(10.9, 0.8)
+    np.testing.assert_array_equal(inside.magnitudes, outside.magnitudes)
+    assert parsec.bounds == {"log_age": (6.2, 10.15), "metallicity": (-2.0, 0.5), "a_v": (0.0, 6.0)}
+
+
+def test_extinction_depends_on_the_star(parsec):
+    """A_G/A_V falls with A_V (reddened light is less absorbed) and with decreasing temperature."""
+    isochrone = jax.jit(lambda a_v: parsec.isochrone(8.5, 0.0, a_v))
+    bare = isochrone(0.0)
+    dwarfs = np.searchsorted(np.asarray(bare.initial_mass), [0.6, 2.5])
+    ratio = []
+    for a_v in (0.1, 1.0, 2.0, 4.0, 6.0):
+        a_g = np.asarray(isochrone(a_v).magnitudes[:, 0] - bare.magnitudes[:, 0])
+        ratio.append(a_g[dwarfs] / a_v)
+    cool, hot = np.array(ratio).T
+    assert (np.diff(cool) < 0).all()
+    assert (np.diff(hot) < 0).all()
+    assert (hot > cool + 0.05).all()
+    assert cool.min() > 0.5
+    assert hot.max() < 1.05
+
+
+@pytest.mark.parametrize("a_v", [0.0, 0.3, 2.0, 6.0])
+def test_reddening_is_the_derivative_of_magnitudes(parsec, a_v):
+    isochrone = jax.jit(lambda a: parsec.isochrone(9.0, -0.1, a))
+    h = 1e-5
+    numeric = (isochrone(a_v + h).magnitudes - isochrone(a_v - h).magnitudes) / (2 * h)
+    np.testing.assert_allclose(isochrone(a_v).reddening, numeric, atol=1e-7)
+
+
+def test_extinction_polynomial_of_the_sun():
+    """A_G, A_BP, A_RP of a solar star at A_V = 1: Gaia's own law gives 0.84, 1.05, 0.63 (±0.05)."""
+    c = extinction_polynomial(np.array(3.762), np.array(4.44), np.array(0.0), BANDS)
+    np.testing.assert_allclose(c.sum(axis=0), [0.84, 1.05, 0.63], atol=0.05)
+    solar = bolometric_correction(np.array(3.762), np.array(4.44), np.array(0.0), BANDS)
+    assert 4.74 - solar[0] == pytest.approx(
+        4.67, abs=0.05
+    )  # M_G of the Sun; Casagrande & VandenBerg
+    assert solar[2] - solar[1] == pytest.approx(0.82, abs=0.04)  # its BP-RP
+
+
+def test_select_and_errors(parsec):
+    assert parsec.select(("RP", "G")).bands == ("RP", "G")
+    full, less = parsec.isochrone(9.0, 0.0), parsec.select(("RP", "G")).isochrone(9.0, 0.0)
+    np.testing.assert_array_equal(less.magnitudes, full.magnitudes[:, jnp.array([2, 0])])
+    with pytest.raises(ValueError, match=r"no band \['Y'\]"):
+        parsec.select(("Y",))
+    with pytest.raises(ValueError, match="bolometric corrections for"):
+        load_grid("parsec", ("G", "u"))
+    with pytest.raises(FileNotFoundError, match="neither an embedded grid"):
+        load_grid("nowhere.dat")
+    mass, magnitudes = np.ones((1, 2, 3)), np.zeros((1, 2, 3, 1, 1))
+    with pytest.raises(ValueError, match="log_age nodes must increase"):
+        IsochroneGrid.from_nodes(np.zeros(1), np.array([9.0, 8.0]), mass, magnitudes, ("G",), "x")
+    empty = np.where([[[False] * 3, [True] * 3]], np.nan, mass)
+    with pytest.raises(ValueError, match="no star at"):
+        IsochroneGrid.from_nodes(np.zeros(1), np.array([8.0, 9.0]), empty, magnitudes, ("G",), "x")

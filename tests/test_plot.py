@@ -1,0 +1,230 @@
+import arviz
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from numpyro.distributions import Uniform
+from scipy.special import logsumexp
+from scipy.stats import chisquare
+
+import jaxcluster as jc
+from jaxcluster import plot
+from jaxcluster.bayes_factor import Result
+from jaxcluster.evidence import integrate, live_counts
+from jaxcluster.model_files import load_model
+
+LIMITS = (10.0, 18.0)
+TRUTH = {
+    "log_age": 9.6,
+    "metallicity": 0.0,
+    "distance_modulus": 9.6,
+    "a_v": 0.1,
+    "mass_slope": -2.0,
+    "binary_fraction": 0.4,
+    "field_fraction": 0.3,
+    "model_scatter": 0.02,
+}
+COLUMNS = ("G", "BP-RP")
+
+
+def stars_at(x):
+    return jc.Stars(x, np.tile(np.diag([0.003, 0.01]) ** 2, (len(x), 1, 1)), COLUMNS)
+
+
+def perfect_run(live, n_dead, rng):
+    """Nested sampling of a Gaussian with exact draws: ln L = −X^(1/2)/0.02, X uniform."""
+    volume = np.sort(rng.uniform(size=live))
+    births = np.full(live, -np.inf)
+    dead, born = [], []
+    for _ in range(n_dead):
+        worst = volume.argmax()
+        dead.append(volume[worst])
+        born.append(births[worst])
+        births[worst] = -np.sqrt(volume[worst]) / 0.02
+        volume[worst] *= rng.uniform()
+    log_l = -np.sqrt(np.concatenate([dead, volume])) / 0.02
+    birth = np.concatenate([born, births])
+    order = np.argsort(log_l)
+    return log_l[order], birth[order]
+
+
+@pytest.fixture(scope="module")
+def run():
+    return perfect_run(100, 1500, np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def result(run):
+    rng = np.random.default_rng(1)
+    field_x = rng.normal([15.5, 1.2], [1.5, 0.3], size=(400, 2))
+    inside = (field_x[:, 0] > LIMITS[0]) & (field_x[:, 0] < LIMITS[1])
+    field = jc.published_kde(stars_at(field_x[inside]), LIMITS)
+    grid = jc.load_grid("parsec", ("G", "BP", "RP"))
+    isochrone = grid.isochrone(9.6, 0.0, 0.1)
+    mass = rng.uniform(0.7, 1.15, 60)
+    bands = np.stack(
+        [np.interp(mass, isochrone.initial_mass, m) for m in np.asarray(isochrone.magnitudes).T]
+    )
+    x = np.stack([bands[0] + 9.6, bands[1] - bands[2]], -1) + rng.normal(0, 0.02, (60, 2))
+    stars = stars_at(x)
+    model = load_model("mimo_cmd")(stars, field=field, limits=LIMITS, n_masses=8, n_mass_ratios=2)
+    draws = {name: value + 0.01 * rng.normal(size=(1, 300)) for name, value in TRUTH.items()}
+    posterior = arviz.from_dict(posterior=draws)
+    log_l, birth = run
+    evidence = integrate(log_l, birth, np.random.default_rng(2))
+    posterior["posterior"].attrs.update(
+        method="nested",
+        log_evidence=evidence.log_evidence,
+        log_evidence_error=evidence.log_evidence_error,
+        information=evidence.information,
+        insertion_rank_p=evidence.insertion_rank_p,
+        dead_log_likelihood=log_l,
+        dead_log_weight=evidence.log_weights,
+        dead_birth=birth,
+    )
+    members = {"membership": rng.uniform(size=60)}
+    comparison = field.compare(stars)
+    return Result(12.3, 0.4, -90.0, posterior, members, stars, field, comparison, LIMITS, 0, model)
+
+
+@pytest.fixture(scope="module")
+def nuts(result):
+    rng = np.random.default_rng(3)
+    names = ("log_age", "metallicity", "distance_modulus", "a_v")
+    draws = {name: TRUTH[name] + 0.01 * rng.normal(size=(2, 100)) for name in names}
+    statistics = {
+        "diverging": rng.uniform(size=(2, 100)) < 0.03,
+        "n_steps": rng.integers(3, 16, (2, 100)),
+        "lp": rng.normal(size=(2, 100)),
+    }
+    posterior = arviz.from_dict(posterior=draws, sample_stats=statistics)
+    posterior["posterior"].attrs["method"] = "nuts"
+    return result._replace(
+        posterior=posterior, log10_bayes_factor=None, log10_bayes_factor_error=None
+    )
+
+
+def texts(figure):
+    return " ".join(text.get_text() for text in figure.findobj(Text))
+
+
+@pytest.mark.parametrize("kind", ["nested", "nuts"])
+def test_files_are_written(kind, result, nuts, tmp_path):
+    paths = plot.save_figures({"nested": result, "nuts": nuts}[kind], tmp_path / "new")
+    assert [p.name for p in paths] == ["cmd.png", "corner.png", "run.png"]
+    assert all(p.read_bytes()[:4] == b"\x89PNG" and p.stat().st_size > 10_000 for p in paths)
+
+
+def test_colour_magnitude_diagram(result):
+    figure = plot.cmd_figure(result)
+    ax = figure.axes[0]
+    assert isinstance(figure, Figure)
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("G [mag]", "BP − RP [mag]")
+    faint, bright = ax.get_ylim()
+    assert faint > LIMITS[1] > LIMITS[0] > bright
+    assert figure.axes[1].get_ylabel() == "membership probability"
+    assert "12.3" in texts(figure)
+    assert "60 stars" in texts(figure)
+    assert "ESA/Gaia/DPAC" in texts(figure)
+    other = texts(plot.cmd_figure(result, credit="Simulated"))
+    assert "Simulated" in other
+    assert "ESA" not in other
+    lines = [line for line in ax.lines if len(line.get_xdata()) > 100]
+    assert len(lines) == plot.N_DRAWS + 2
+    single, pairs = lines[-2:]
+    np.testing.assert_array_equal(pairs.get_xdata(), single.get_xdata())
+    brighter = single.get_ydata() - pairs.get_ydata()
+    np.testing.assert_allclose(brighter[np.isfinite(brighter)], 2.5 * np.log10(2), atol=1e-4)
+
+
+def test_another_density_has_no_isochrone(result):
+    model = jc.Model(result.model.prior, result.model.pointwise)
+    ax = plot.cmd_figure(result._replace(model=model)).axes[0]
+    assert not [line for line in ax.lines if len(line.get_xdata()) > 100]
+
+
+def test_line_breaks_at_the_helium_flash_only(result):
+    line = plot._sequence(result.model.cluster, TRUTH)
+    isochrone = result.model.cluster.grid.isochrone(9.6, 0.0, 0.1)
+    gaps = np.flatnonzero(np.isnan(line[:, 0]))
+    assert len(gaps) > 0
+    np.testing.assert_array_equal(len(line) - len(gaps), len(isochrone.initial_mass))
+    # all gaps lie after the tip of the giant branch, and none on the main sequence
+    assert gaps.min() > np.nanargmin(line[: gaps.min(), 0])
+    assert np.nanmax(line[gaps - 1, 0]) < 10.0
+    g, bp, rp = np.asarray(isochrone.magnitudes).T
+    np.testing.assert_allclose(line[np.isfinite(line[:, 0])], np.stack([g + 9.6, bp - rp], -1))
+
+
+def test_contours_hold_their_shares(result):
+    ax = Figure().add_subplot()
+    plot._draw_field(ax, result, (-0.5, 3.0))
+    rng = np.random.default_rng(4)
+    kernels = result.field.kernels
+    weights = np.asarray(kernels.weights)
+    pick = rng.choice(len(weights), size=6000, p=weights / weights.sum())
+    root = np.linalg.cholesky(np.asarray(kernels.covs))[pick]
+    x = np.asarray(kernels.means)[pick] + (root @ rng.normal(size=(6000, 2, 1)))[..., 0]
+    x = x[(x[:, 0] > LIMITS[0]) & (x[:, 0] < LIMITS[1])]
+    density = np.exp(np.asarray(result.field(stars_at(x))))
+    (contours,) = (c for c in ax.collections if hasattr(c, "levels"))
+    shares = [(density > level).mean() for level in contours.levels]
+    np.testing.assert_allclose(shares, plot.SHARES, atol=0.025)
+
+
+def test_corner_draws_priors_and_truths(result):
+    figure = plot.corner_figure(result, truth={**TRUTH, "log_age": 9.9})
+    assert all(label in texts(figure) for label in ("[M/H]", "$A_V$ [mag]", "truth"))
+    panels = np.array(figure.axes).reshape(8, 8)
+    assert panels[0, 0].get_xlim()[1] > 9.9
+    (line,) = (line for line in panels[1, 1].lines if line.get_color() == plot.PRIOR)
+    np.testing.assert_allclose(line.get_ydata(), 1 / (0.45 + 2.0), rtol=1e-5)
+    corners = panels[1, 1].patches[0].get_xy()  # outline of the histogram
+    area = 0.5 * np.abs(np.sum(corners[:, 0] * np.roll(corners[:, 1], -1)
+                               - corners[:, 1] * np.roll(corners[:, 0], -1)))  # fmt: skip
+    assert area == pytest.approx(1.0, abs=0.01)
+    with pytest.raises(ValueError, match="distance"):
+        plot.corner_figure(result, truth={"distance": 800.0})
+
+
+def test_prior_is_zero_outside_its_support(nuts):
+    model = jc.Model({"a_v": Uniform(0.1, 0.5)}, nuts.model.pointwise)
+    figure = plot.corner_figure(nuts._replace(model=model), truth={"a_v": 0.0})
+    ax = np.array(figure.axes).reshape(4, 4)[3, 3]
+    (line,) = (line for line in ax.lines if line.get_color() == plot.PRIOR)
+    x, y = line.get_xdata(), line.get_ydata()
+    np.testing.assert_allclose(y, np.where(x < 0.1, 0.0, 2.5), rtol=1e-5)
+
+
+def test_evidence_path_ends_at_the_evidence(run):
+    log_l, birth = run
+    evidence = integrate(log_l, birth, np.random.default_rng(2), n_simulations=2000)
+    live = live_counts(log_l, birth)
+    path, error = plot.evidence_path(evidence.log_weights, live, evidence.log_evidence)
+    assert path[-1] == pytest.approx(evidence.log_evidence)
+    assert error[-1] == pytest.approx(evidence.log_evidence_error, rel=0.1)
+    # half-way, against shells of the expected volumes
+    log_x = np.concatenate([[0.0], -np.cumsum(1 / live)])
+    shells = log_x[:-1] + np.log(-np.expm1(np.diff(log_x))) + log_l
+    i = len(log_l) // 2
+    assert path[i] == pytest.approx(logsumexp(shells[: i + 1]), abs=0.15)
+    assert np.all(np.diff(path[np.isfinite(path)]) >= 0)
+
+
+def test_insertion_ranks_are_uniform_for_exact_draws_only(run):
+    edges = np.linspace(0, 1, 11)
+    log_l, birth = run
+    number = plot.rank_histogram(log_l, birth, edges)
+    assert number.sum() == pytest.approx(np.isfinite(birth).sum())
+    assert chisquare(number).pvalue > 0.01
+    # points that stay near their contour
+    near = np.isfinite(birth) & (np.random.default_rng(5).uniform(size=len(birth)) < 0.3)
+    log_l = np.where(near, birth + 1e-9, log_l)
+    assert chisquare(plot.rank_histogram(log_l, birth, edges)).pvalue < 1e-6
+
+
+def test_run_figure_says_how_it_went(result, nuts):
+    nested = plot.run_figure(result)
+    assert {ax.get_ylabel() for ax in nested.axes} >= {r"$\ln L$", "live points", "new points"}
+    diverging = int(np.asarray(nuts.posterior["sample_stats"]["diverging"]).sum())
+    assert f"{diverging} diverging" in texts(plot.run_figure(nuts))
