@@ -164,9 +164,9 @@ def bayes_factor(
     evidence = attributes.get("log_evidence")
     ln10 = np.log(10.0)
     return Result(
-        log10_bayes_factor=None if evidence is None else (evidence - null) / ln10,
+        log10_bayes_factor=None if evidence is None else float((evidence - null) / ln10),
         log10_bayes_factor_error=(
-            None if evidence is None else attributes["log_evidence_error"] / ln10
+            None if evidence is None else float(attributes["log_evidence_error"] / ln10)
         ),
         log_evidence_field=null,
         posterior=posterior,

@@ -9,12 +9,13 @@ import os
 import sys
 import time
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from jaxcluster.run import finite, magnitude_limits, print_summary, run_bayes_factor, sampler_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -91,192 +92,11 @@ def _progress(quiet: bool = False):
         yield lambda line: status.update(f"{time.monotonic() - begin:.0f} s  {line}")
 
 
-def _distribution(text: str):
-    """Read NAME=DISTRIBUTION, numbers only: nothing is evaluated."""
-    import ast
-
-    import numpyro.distributions as distributions
-
-    name, separator, expression = text.partition("=")
-    try:
-        call = ast.parse(expression.strip(), mode="eval").body
-        assert separator and isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
-        positional = [ast.literal_eval(a) for a in call.args]
-        named = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
-        kind = getattr(distributions, call.func.id)
-        return name.strip(), kind(
-            *map(float, positional), **{k: float(v) for k, v in named.items()}
-        )
-    except (AssertionError, AttributeError, SyntaxError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"--prior {text!r}: expected NAME=DISTRIBUTION with a numpyro distribution of numbers, "
-            "such as distance_modulus=Normal(9.7,0.1) or a_v=Uniform(0,1)"
-        ) from error
-
-
-def _limits(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"--limits {text!r}: expected LO,HI such as 8,18") from None
-    if low >= high:
-        raise ValueError(f"--limits {text!r}: LO must be below HI")
-    return low, high
-
-
-def _sampler(method: str, live: int):
-    from jaxcluster.sample import nested, nuts
-
-    if method == "nested":
-        if live < 20:
-            raise ValueError(f"--live {live}: at least 20")
-        return partial(nested, live=live)
-    if method == "nuts":
-        return nuts
-    raise ValueError(f"--method {method!r}: expected nested or nuts")
-
-
-def _same_star(sample, field):
-    """Index in the field of each star of the sample, −1 where it is not there; None if unknown."""
-    import numpy as np
-
-    from jaxcluster.table import source_ids
-
-    ids, field_ids = source_ids(sample), source_ids(field)
-    if ids is None or field_ids is None:
-        return None
-    index = {identity: i for i, identity in enumerate(field_ids.tolist())}
-    return np.array([index.get(identity, -1) for identity in ids.tolist()])
-
-
-def run_bayes_factor(
-    sample: Any,
-    field: Any,
-    *,
-    seed: int,
-    method: str = "nested",
-    live: int = 400,
-    model: str = "mimo_cmd",
-    bands: str = "G,BP-RP",
-    magnitude_column: str | None = None,
-    colour_error_floor: float = 0.0,
-    limits: str | None = None,
-    prior: list[str] | None = None,
-    grid: str = "parsec",
-    max_ruwe: float | None = None,
-    max_excess: float | None = None,
-    say=None,
-    **options: Any,
-):
-    """Read two tables and run `jaxcluster.bayes_factor`; returns the result and its summary."""
-    import jax
-    import numpy as np
-
-    from jaxcluster.bayes_factor import bayes_factor
-    from jaxcluster.model_files import load_model
-    from jaxcluster.stars import from_table
-    from jaxcluster.table import read_table
-
-    begin = time.process_time()
-    sampler = _sampler(method, live)
-    build = load_model(model)
-    tables = [read_table(sample), read_table(field)]
-    reading: dict[str, Any] = {
-        "columns": tuple(bands.split(",")),
-        "magnitude_column": magnitude_column,
-        "colour_error_floor": colour_error_floor,
-        "max_ruwe": max_ruwe,
-        "max_excess": max_excess,
-    }
-    stars, field_stars = (from_table(table, **reading) for table in tables)
-    same = _same_star(*tables)
-    if same is not None:
-        assert stars.rows is not None and field_stars.rows is not None
-        kept = {int(row): i for i, row in enumerate(np.asarray(field_stars.rows))}
-        same = np.array([kept.get(int(j), -1) for j in same[np.asarray(stars.rows)]])
-        if not (same >= 0).any():
-            same = None
-    if prior:
-        options["prior"] = dict(_distribution(text) for text in prior)
-    if grid != "parsec" or model == "mimo_cmd":
-        options["grid"] = grid
-    result = bayes_factor(
-        stars,
-        field_stars,
-        key=jax.random.key(seed),
-        build=build,
-        limits=_limits(limits),
-        same_star=same,
-        sampler=sampler,
-        progress=say,
-        **options,
-    )
-    summary = result.summary()
-    summary["n_dropped_sample"] = dict(stars.dropped)
-    summary["n_dropped_field"] = dict(field_stars.dropped)
-    summary["n_in_field_too"] = 0 if same is None else int((same >= 0).sum())
-    summary.update(seed=seed, grid=grid, model=model, bands=bands)
-    # the whole job, reading and field included
-    summary["cpu_seconds"] = time.process_time() - begin - summary["compile_seconds"]
-    if summary["log_evidence"] is None:
-        summary["why_no_evidence"] = "NUTS gives no evidence; use --method nested"
-    return result, summary
-
-
-def _print(summary: dict[str, Any], truth: dict[str, float] | None = None) -> None:
-    """Print a summary for a person."""
-    from rich.table import Table as RichTable
-
-    out = Console(highlight=False)
-    if summary.get("log10_bayes_factor") is not None:
-        out.print(
-            f"log10 Bayes factor (cluster + field : field)  "
-            f"[bold]{summary['log10_bayes_factor']:.2f} ± "
-            f"{summary['log10_bayes_factor_error']:.2f}[/]"
-        )
-        out.print(
-            f"ln Z = {summary['log_evidence']:.2f} ± {summary['log_evidence_error']:.2f}, field alone "
-            f"{summary['log_evidence_field']:.2f}"
-        )
-    elif summary.get("why_no_evidence"):
-        out.print(f"no Bayes factor: {summary['why_no_evidence']}")
-    if "n_field" in summary:
-        out.print(
-            f"{summary['n_stars']} stars ({summary['n_dropped']} dropped), {summary['n_field']} field "
-            f"stars, {summary['n_members']} members with P > 0.5"
-        )
-    table = RichTable("parameter", "median", "16 %", "84 %", "prior", *(["truth"] if truth else []))
-    for name, row in summary["parameters"].items():
-        cells = [f"{row[k]:.4f}" for k in ("median", "q16", "q84")]
-        cells.append(summary["priors"].get(name, ""))
-        if truth:
-            cells.append(f"{truth[name]:.4f}" if name in truth else "")
-        table.add_row(name, *cells)
-    out.print(table)
-    out.print(
-        f"{summary['method']}: {summary['evaluations']} evaluations, "
-        f"{summary['cpu_seconds']:.0f} CPU s + {summary['compile_seconds']:.0f} s of compilation"
-    )
-    if summary.get("field_flag"):
-        out.print(f"[bold yellow]field:[/] {summary['field_flag']}")
-
-
 def _emit(summary: dict[str, Any], as_json: bool, truth: dict[str, float] | None = None) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(summary, allow_nan=False, default=float) + "\n")
+        sys.stdout.write(json.dumps(finite(summary), allow_nan=False, default=float) + "\n")
     else:
-        _print(summary, truth)
-
-
-def _finite(value):
-    """JSON has no NaN: null instead."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, float) and value != value:
-        return None
-    return value
+        print_summary(summary, truth)
 
 
 @app.command("bayes-factor")
@@ -329,7 +149,7 @@ def bayes_factor_command(
             from jaxcluster.output import write
 
             write(result, summary, cluster, out)
-    _emit(_finite(summary), as_json)
+    _emit(summary, as_json)
 
 
 @app.command()
@@ -381,7 +201,7 @@ def fit(
         field_key, key = jax.random.split(jax.random.key(seed))
         if field is not None:
             others = from_table(field, **reading)
-            interval = _limits(limits) or default_limits(others)
+            interval = magnitude_limits(limits) or default_limits(others)
             stars = inside(stars, interval)
             density = fit_field(others, interval, n_stars=len(stars), key=field_key)
             options.update(field=density, limits=interval)
@@ -389,7 +209,7 @@ def fit(
             built = build(stars, **options)
         except TypeError as error:
             raise ValueError(f"model {model}: build() refused its arguments: {error}") from error
-        posterior = _sampler(method, live)(built, stars, key=key, progress=say)
+        posterior = sampler_of(method, live)(built, stars, key=key, progress=say)
         attributes = posterior["posterior"].attrs
         summary = {
             "parameters": parameter_table(posterior),
@@ -408,8 +228,8 @@ def fit(
 
             with whole(out) as folder:
                 save_posterior(posterior, folder)
-                (folder / "summary.json").write_text(json.dumps(_finite(summary), indent=2))
-    _emit(_finite(summary), as_json)
+                (folder / "summary.json").write_text(json.dumps(finite(summary), indent=2))
+    _emit(summary, as_json)
 
 
 @app.command()
@@ -435,8 +255,8 @@ def demo(seed: Seed = 0, live: Live = 100, out: Out = None, as_json: Json = Fals
         if out is not None:
             from jaxcluster.output import write
 
-            write(result, summary, folder / "mock_cluster.ecsv", out)
-    _emit(_finite(summary), as_json, truth)
+            write(result, summary, folder / "mock_cluster.ecsv", out, credit="simulated stars")
+    _emit(summary, as_json, truth)
 
 
 @app.command()
@@ -466,7 +286,7 @@ def simulate(
             if not separator or name not in {*TRUTH, "mass_ratio_slope"}:
                 raise ValueError(f"--set {item!r}: expected one of {', '.join(TRUTH)}=VALUE")
             parameters[name] = float(value)
-        interval = _limits(limits)
+        interval = magnitude_limits(limits)
         assert interval is not None
         tables = simulate_pair(
             jax.random.key(seed), n_stars, n_field, parameters, load_grid(grid, BANDS), interval

@@ -17,8 +17,8 @@ from jax.scipy.special import ndtr
 from jaxtyping import Array, Float
 
 from jaxcluster.density import AbstractDensity
+from jaxcluster.isochrone import Isochrone, IsochroneGrid
 from jaxcluster.local import log_density_local
-from jaxcluster.isochrone import IsochroneGrid
 from jaxcluster.population import Cells, MassFunction, population_cells
 from jaxcluster.stars import Stars
 
@@ -137,6 +137,7 @@ class PopulationModel(eqx.Module):
         mass_function: of slope `mass_slope` → `MassFunction`; a single power law by default.
         n_masses: cells along the isochrone.
         n_mass_ratios: cells in the mass ratio.
+        fixed: parameters with one value, such as the age of a grid of one isochrone.
     """
 
     grid: IsochroneGrid
@@ -145,6 +146,7 @@ class PopulationModel(eqx.Module):
     limits: tuple[float, float] = eqx.field(static=True)
     n_masses: int = eqx.field(static=True, default=256)
     n_mass_ratios: int = eqx.field(static=True, default=12)
+    fixed: Mapping[str, float] = eqx.field(default_factory=dict)
 
     def __check_init__(self):
         """The grid's bands must be those of the columns."""
@@ -154,6 +156,15 @@ class PopulationModel(eqx.Module):
                 f"columns {self.columns} need the bands {bands}, the grid has {self.grid.bands}; "
                 "use grid.select(bands)"
             )
+
+    def isochrone(self, parameters: Mapping[str, Float[Array, ""] | float]) -> Isochrone:
+        """Single stars at `parameters`, in apparent magnitudes."""
+
+        def value(name):
+            return self.fixed[name] if name in self.fixed else parameters[name]
+
+        isochrone = self.grid.isochrone(value("log_age"), value("metallicity"), value("a_v"))
+        return isochrone._replace(magnitudes=isochrone.magnitudes + parameters["distance_modulus"])
 
     def __call__(
         self,
@@ -170,12 +181,7 @@ class PopulationModel(eqx.Module):
         """
         _, matrix = plane_of(self.columns)
         to_plane = jnp.asarray(matrix)
-        isochrone = self.grid.isochrone(
-            parameters["log_age"], parameters["metallicity"], parameters["a_v"]
-        )
-        isochrone = isochrone._replace(
-            magnitudes=isochrone.magnitudes + parameters["distance_modulus"]
-        )
+        isochrone = self.isochrone(parameters)
         scatter2 = jnp.asarray(parameters["model_scatter"]) ** 2
         extinction_scatter = parameters.get("extinction_scatter")
         # extinction is at most as large in the magnitude as in V, but for bluer bands

@@ -102,7 +102,7 @@ class Mixture(AbstractDensity):
 
 
 def _mix(weights, log_parts):
-    """ln Σ_j w_j exp(l_j) along the first axis; weights may be 0."""
+    """Return ln Σ_j w_j exp(l_j) along the first axis; weights may be 0."""
     shape = (-1,) + (1,) * (log_parts.ndim - 1)
     return jax.scipy.special.logsumexp(log_parts, axis=0, b=weights.reshape(shape))
 

@@ -52,7 +52,7 @@ def integrate(
     before = np.concatenate([np.zeros((n_simulations, 1)), log_volume[:, :-1]], axis=1)
     log_shell = before + np.log(-np.expm1(-shrinkage))
     log_terms = log_shell + log_likelihood
-    log_z = logsumexp(log_terms, axis=1)
+    log_z = np.asarray(logsumexp(log_terms, axis=1))
     log_weights = logsumexp(log_terms - log_z[:, None], axis=0) - np.log(n_simulations)
     weights = np.exp(log_weights)
     finite = weights > 0
@@ -67,6 +67,33 @@ def integrate(
     )
 
 
+def insertion_ranks(
+    log_likelihood: np.ndarray, birth: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Where each point came in among the survivors of its contour, from 0 to 1.
+
+    Place k of the m + 1 among m survivors (born below the contour, above it in likelihood) becomes
+    (k + u)/(m + 1), u uniform: the ranks of exact draws are then uniform, and not only on a grid.
+
+    Args:
+        log_likelihood: of every point.
+        birth: log-likelihood above which each point was drawn, −∞ for draws from the prior.
+        rng: of u.
+
+    Returns:
+        Ranks of the points with a finite birth, in their order; draws from the prior have none.
+    """
+    drawn = np.isfinite(birth)
+    new, contours = log_likelihood[drawn], birth[drawn]
+    ranks = np.empty(len(new))
+    for contour in np.unique(contours):
+        survivors = np.sort(log_likelihood[(birth < contour) & (log_likelihood > contour)])
+        batch = contours == contour
+        place = np.searchsorted(survivors, new[batch])
+        ranks[batch] = (place + rng.uniform(size=batch.sum())) / (len(survivors) + 1)
+    return ranks
+
+
 def insertion_rank_p(
     log_likelihood: np.ndarray, birth: np.ndarray, rng: np.random.Generator
 ) -> float:
@@ -75,20 +102,14 @@ def insertion_rank_p(
     A new point's likelihood should be exchangeable with those of the points that were above its
     contour when it was drawn. Small values: the walks did not forget where they started. Points
     born together share a contour, so one of each batch is used to keep the test's size; the test
-    is Kolmogorov and Smirnov's, of ranks made continuous.
+    is Kolmogorov and Smirnov's, and NaN for fewer than 20 batches.
     """
     from scipy.stats import kstest  # a second of import time
 
-    order = rng.permutation(len(birth))
-    _, first = np.unique(birth[order], return_index=True)
-    chosen = order[first]
-    chosen = chosen[np.isfinite(birth[chosen])]
-    if len(chosen) < 20:
+    contours = birth[np.isfinite(birth)]
+    order = rng.permutation(len(contours))
+    _, first = np.unique(contours[order], return_index=True)
+    if len(first) < 20:
         return float("nan")
-    ranks = np.empty(len(chosen))
-    for j, i in enumerate(chosen):
-        # survivors: born below this contour, above it in likelihood
-        survivors = log_likelihood[(birth < birth[i]) & (log_likelihood > birth[i])]
-        below = np.searchsorted(np.sort(survivors), log_likelihood[i])
-        ranks[j] = (below + rng.uniform()) / (len(survivors) + 1)
-    return float(kstest(ranks, "uniform").pvalue)
+    ranks = insertion_ranks(log_likelihood, birth, rng)
+    return float(kstest(ranks[order[first]], "uniform").pvalue)

@@ -6,11 +6,10 @@ mix a giant with a dwarf. An EEP that a node does not have is filled with the ne
 has: a cell there has no mass and so no weight, and nothing jumps where a phase appears.
 
 Magnitudes and initial masses are C¹ cubics in log age and [M/H], magnitudes a polynomial in A_V.
-The masses' running maximum along EEP keeps cubics from making steps negative; it acts on some
-fifty of 360 steps, and only there is the slope not continuous. (Squares of cubics of the roots of
-the steps are C¹ and never negative, but too small on average between nodes, by 4 % in mass and 0.4
-mag at 1 M☉: from track to track a step jumps, at another EEP on each isochrone. Bounds on each step
-by itself, as PCHIP's, do not add up to the right mass either.)
+The masses' running maximum along EEP keeps the cubics from making steps negative; it acts on some
+fifty of 360 steps, and only there is a slope not continuous. (Squares of cubics of the roots of the
+steps are C¹ and never negative, but too small on average between nodes, by 0.4 mag at 1 M☉; bounds
+on each step by itself, as PCHIP's, do not add up to the right mass either.)
 """
 
 import dataclasses
@@ -28,6 +27,8 @@ from jaxcluster.bolometric import BANDS, MAX_A_V, bolometric_correction, extinct
 from jaxcluster.interpolation import cubic_stencil
 
 EMBEDDED = ("parsec", "mist")
+LAST_DWARF = 440  # EEP; at the end of the main sequence, 454, mass hardly changes along the hook
+N_DWARFS = 240
 
 
 class Isochrone(NamedTuple):
@@ -133,7 +134,7 @@ class IsochroneGrid(eqx.Module):
         }
 
     def select(self, bands: tuple[str, ...]) -> "IsochroneGrid":
-        """Keep these bands only, in this order; a KeyError-like ValueError names what is missing."""
+        """Keep these bands only, in this order; a ValueError names those that are missing."""
         missing = [b for b in bands if b not in self.bands]
         if missing:
             raise ValueError(
@@ -154,9 +155,36 @@ def _nearest_existing(exists: np.ndarray) -> np.ndarray:
     return np.where(use_below, below, np.minimum(above, len(index) - 1))
 
 
+def _resample_dwarfs(
+    nodes: Float[np.ndarray, "m a e c"], eep: Float[np.ndarray, " e"]
+) -> Float[np.ndarray, "m a f c"]:
+    """Put dwarfs at fixed fractions of ln mass between the lowest and the one at `LAST_DWARF`.
+
+    A dwarf's number in the files is no evolutionary point: mass jumps where the track changes (on
+    PARSEC's from 0.498 to 0.606 solar masses in one step), at another number on each isochrone, and
+    between them the sequence ripples by 0.03 mag and ln L of 400 stars by 50, with the period of
+    the nodes. Giants keep their EEPs. `c` is mass, then what goes with it.
+    """
+    from scipy.interpolate import PchipInterpolator
+
+    last = int(np.searchsorted(eep, LAST_DWARF))
+    # dense where dwarfs evolve: steps of 2 % in mass at the faint end, 0.005 % at the bright one
+    fraction = 1.0 - (1.0 - np.linspace(0.0, 1.0, N_DWARFS)) ** 2
+    dwarfs = np.full((*nodes.shape[:2], N_DWARFS, nodes.shape[3]), np.nan)
+    for m, a in np.ndindex(nodes.shape[:2]):
+        stars = nodes[m, a, : last + 1]
+        stars = stars[np.isfinite(stars[:, 0])]
+        stars = stars[np.diff(np.maximum.accumulate(stars[:, 0]), prepend=0.0) > 0]
+        log_mass = np.log(stars[:, 0])
+        x = log_mass[0] + fraction * (log_mass[-1] - log_mass[0])
+        dwarfs[m, a, :, 0] = np.exp(x)
+        dwarfs[m, a, :, 1:] = PchipInterpolator(log_mass, stars[:, 1:])(x)
+    return np.concatenate([dwarfs, nodes[:, :, last + 1 :]], axis=2)
+
+
 @cache
 def load_grid(grid: str = "parsec", bands: tuple[str, ...] | None = None) -> IsochroneGrid:
-    """Load an embedded grid, "parsec" (v1.2S; Bressan et al. 2012) or "mist" (v2.5; Choi et al. 2016).
+    """Load a grid: "parsec" (v1.2S; Bressan et al. 2012) or "mist" (v2.5; Choi et al. 2016).
 
     Both use the MIST bolometric corrections and run over [M/H] −2…0.5 and log age 6.2…10.15, every
     third EEP up to the end of the early AGB. Any other string is the path of an isochrone file.
@@ -179,7 +207,8 @@ def load_grid(grid: str = "parsec", bands: tuple[str, ...] | None = None) -> Iso
     bands = BANDS if bands is None else bands
     with np.load(Path(__file__).parent / "data" / f"{grid}.npz") as stored:
         table = dict(stored)
-    mass, log_teff, log_g, m_bol = np.moveaxis(table["nodes"].astype(float), -1, 0)
+    nodes = _resample_dwarfs(table["nodes"].astype(float), table["eep"])
+    mass, log_teff, log_g, m_bol = np.moveaxis(nodes, -1, 0)
     exists = np.isfinite(mass)
     metallicity = np.broadcast_to(table["metallicity"][:, None, None], mass.shape)
     stars = (log_teff[exists], log_g[exists], metallicity[exists])

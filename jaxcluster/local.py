@@ -48,7 +48,7 @@ def _live_tiles(x, noise, weights, means, covs, reach):
 
 
 def _over_tiles(live, run):
-    """Call run(blocks, chunks) on the live tiles; tiles that fill the list up are (m, 0): no block."""
+    """Call run(blocks, chunks) on the live tiles; (m, 0), no block, fills the list up."""
     sizes = sorted({max(1, math.ceil(level * live.size)) for level in LEVELS})
 
     def listed(size):

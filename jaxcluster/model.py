@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpyro
 from jaxtyping import Array, Float, PRNGKeyArray
-from numpyro.distributions import Distribution
+from numpyro.distributions import Distribution, Uniform
 from numpyro.distributions.transforms import biject_to
 from numpyro.infer.util import log_density
 
@@ -37,7 +37,7 @@ class Model(eqx.Module):
     `pointwise` never reads is a ValueError when sampling starts.
     """
 
-    prior: Mapping[str, Distribution] | Callable[[], Parameters] = eqx.field(static=True)
+    prior: Mapping[str, Distribution] | Callable[[], Parameters]
     pointwise: Callable[[Parameters, Any], Float[Array, " n"]]
     null: Callable[[Any], Float[Array, ""]] | None = None
     cluster: Callable[[Parameters], Any] | None = None
@@ -75,9 +75,49 @@ class Model(eqx.Module):
         }
 
 
+def within(
+    prior: Mapping[str, Distribution],
+    bounds: Mapping[str, tuple[float, float]],
+    given: Mapping[str, Distribution] | None = None,
+) -> tuple[dict[str, Distribution], dict[str, float]]:
+    """Fit a prior to what a table covers.
+
+    Uniform defaults are narrowed to the bounds; a parameter whose bounds are one value (a single
+    isochrone) is fixed there.
+
+    Args:
+        prior: the defaults by parameter name.
+        bounds: (lowest, highest) value of some of the parameters.
+        given: replaces or adds to the defaults.
+
+    Returns:
+        The prior, and the fixed parameters.
+
+    Raises:
+        ValueError: a given Uniform prior that reaches beyond the bounds, or a default that lies
+            outside altogether.
+    """
+    given = given or {}
+    merged, fixed = {**prior, **given}, {}
+    for name, (low, high) in bounds.items():
+        distribution = merged.get(name)
+        if low == high and name not in given:
+            fixed[name] = low
+            merged.pop(name, None)
+        elif isinstance(distribution, Uniform):
+            start, stop = float(distribution.low), float(distribution.high)
+            if (name in given and (start < low or stop > high)) or start >= high or stop <= low:
+                raise ValueError(
+                    f"prior of {name}: {describe(distribution)} reaches beyond the isochrones, "
+                    f"which cover {low:g} to {high:g}; narrow it or use another grid"
+                )
+            merged[name] = Uniform(max(start, low), min(stop, high))
+    return merged, fixed
+
+
 def describe(prior: Distribution) -> str:
     """Write a numpyro distribution the way it is typed: Uniform(6.2,10.15)."""
-    while hasattr(prior, "base_dist") and type(prior).__name__ in ("ExpandedDistribution",):
+    while type(prior).__name__ in ("ExpandedDistribution", "Independent"):
         prior = prior.base_dist
     values = [f"{float(v):.6g}" for v in _arguments(prior) if jnp.ndim(v) == 0]
     return f"{type(prior).__name__}({','.join(values)})"
@@ -87,27 +127,30 @@ def _arguments(prior):
     return [getattr(prior, name) for name in prior.arg_constraints if hasattr(prior, name)]
 
 
-def _trace(model: Model) -> dict:
-    seeded = numpyro.handlers.seed(model.program, jax.random.key(0))
+def _trace(model: Model, seed: int = 0) -> dict:
+    seeded = numpyro.handlers.seed(model.program, jax.random.key(seed))
     return numpyro.handlers.trace(seeded).get_trace()
 
 
-class _Read(dict):
-    """Parameters that remember which of them were asked for."""
+class _Read(Mapping):
+    """Parameters that remember which of them were asked for, by name or all at once."""
 
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.names = set()
+    def __init__(self, parameters: Parameters):
+        self.parameters, self.names = parameters, set()
 
     def __getitem__(self, name):
         self.names.add(name)
-        if name not in self:
-            raise KeyError(f"the likelihood needs a parameter {name!r}; the prior has {list(self)}")
-        return super().__getitem__(name)
+        if name not in self.parameters:
+            raise KeyError(
+                f"the likelihood needs a parameter {name!r}; the prior has {list(self.parameters)}"
+            )
+        return self.parameters[name]
 
-    def get(self, name, default=None):
-        self.names.add(name)
-        return super().get(name, default)
+    def __iter__(self):
+        return iter(self.parameters)
+
+    def __len__(self):
+        return len(self.parameters)
 
 
 class Flat:
@@ -118,8 +161,9 @@ class Flat:
         data: what the model's `pointwise` takes.
 
     Raises:
-        ValueError: without float64, for priors that the likelihood never reads, and where the
-            log likelihood at a prior draw is NaN.
+        ValueError: without float64, for priors that the likelihood never reads, and for sites
+            whose support depends on other sites.
+        KeyError: for a parameter that the likelihood asks for and the prior lacks.
     """
 
     def __init__(self, model: Model, data: Any):
@@ -130,22 +174,32 @@ class Flat:
             )
         self.model, self.data = model, data
         sites = {n: s for n, s in _trace(model).items() if s["type"] == "sample"}
+        # one bijection serves all draws, so a support must not move with another site's value
+        again = _trace(model, seed=1)
+        moved = [n for n, s in sites.items() if s["fn"].support != again[n]["fn"].support]
+        if moved:
+            raise ValueError(
+                f"prior of {', '.join(moved)}: its support depends on other sites; sample it on "
+                "fixed limits and rescale it, such as a = top * sample('share', Uniform(0, 1))"
+            )
         self.bijections = {n: biject_to(s["fn"].support) for n, s in sites.items()}
         self._check_reads()
 
     def _check_reads(self):
-        read = _Read()
+        given, asked = set(), set()
 
         def evaluate(key):
-            read.update(numpyro.handlers.seed(self.model.program, key)())
-            return self.model.log_likelihood(read, self.data)
+            read = _Read(numpyro.handlers.seed(self.model.program, key)())
+            value = self.model.log_likelihood(read, self.data)
+            given.update(read)
+            asked.update(read.names)
+            return value
 
         jax.eval_shape(evaluate, jax.random.key(0))
-        unread = [name for name in read if name not in read.names]
-        if unread:
+        if unread := given - asked:
             raise ValueError(
-                f"prior of {', '.join(unread)}: the likelihood never reads it; it reads "
-                f"{', '.join(sorted(read.names))}. Take it out or correct the name"
+                f"prior of {', '.join(sorted(unread))}: the likelihood never reads it; it reads "
+                f"{', '.join(sorted(asked))}. Take it out or correct the name"
             )
 
     def constrain(self, z: Parameters) -> dict[str, Array]:

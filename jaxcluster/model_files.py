@@ -32,11 +32,12 @@ def load_model(model: str) -> Callable[..., Model]:
     if path is None:
         raise ValueError(f"no model {model!r}; there are {names()}, or give the path of a .py file")
     spec = importlib.util.spec_from_file_location(f"jaxcluster_model_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise ValueError(f"model file {path} cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a user's file may raise anything: say which file it was
+    except (Exception, SystemExit) as error:  # a user's file may raise anything: say which it was
         raise ValueError(f"model file {path} raised {type(error).__name__}: {error}") from error
     if not callable(getattr(module, "build", None)):
         raise ValueError(f"model file {path} defines no function build(stars, ...) -> Model")

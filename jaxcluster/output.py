@@ -33,7 +33,7 @@ def save_posterior(posterior: Any, folder: Path) -> None:
         posterior.to_netcdf(str(folder / "posterior.nc"))
 
 
-def members_table(result: Result, source: Any):
+def members_table(result: Result, source: Any) -> Any:
     """Return the sample's own table, cut to the stars used, with what was found out about each."""
     from jaxcluster.table import read_table
 
@@ -44,7 +44,13 @@ def members_table(result: Result, source: Any):
     return table[np.argsort(-result.members["membership"], kind="stable")]
 
 
-def write(result: Result, summary: dict[str, Any], source: Any, folder: Path) -> None:
+def write(
+    result: Result,
+    summary: dict[str, Any],
+    source: Any,
+    folder: Path,
+    credit: str | None = None,
+) -> None:
     """Write posterior.nc, members.ecsv, summary.json and the figures to `folder`.
 
     Args:
@@ -52,6 +58,8 @@ def write(result: Result, summary: dict[str, Any], source: Any, folder: Path) ->
         summary: its summary, as printed.
         source: the sample's table or its path; `result.stars.rows` counts its rows.
         folder: made where it does not exist; files of an earlier run are replaced at the end.
+        credit: of the data, at the bottom of each figure; by default that of Gaia where the bands
+            are Gaia's.
     """
     from jaxcluster.plot import save_figures
 
@@ -59,4 +67,4 @@ def write(result: Result, summary: dict[str, Any], source: Any, folder: Path) ->
         save_posterior(result.posterior, scratch)
         members_table(result, source).write(scratch / "members.ecsv", format="ascii.ecsv")
         (scratch / "summary.json").write_text(json.dumps(summary, indent=2, default=float))
-        save_figures(result, scratch)
+        save_figures(result, scratch, credit)

@@ -1,4 +1,4 @@
-"""Figures of a Bayes factor: colour-magnitude diagram, corner plot, and how the sampler ran."""
+"""Figures of a Bayes factor: colour-magnitude diagram and corner plot; all figures as files."""
 
 from __future__ import annotations
 
@@ -7,30 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from jaxcluster.bayes_factor import Result
 from jaxcluster.cmd import EQUAL_PAIR, PopulationModel, plane_of
-from jaxcluster.evidence import live_counts
+from jaxcluster.plot_run import LABELS, POSTERIOR, PRIOR, draw_credit, run_figure, scalars, verdict
 from jaxcluster.stars import Stars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LABELS = {
-    "log_age": r"$\log_{10}$(age/yr)",
-    "metallicity": "[M/H]",
-    "distance_modulus": "distance\nmodulus [mag]",
-    "a_v": "$A_V$ [mag]",
-    "mass_slope": "mass-function\nslope",
-    "binary_fraction": "binary\nfraction",
-    "mass_ratio_slope": "mass-ratio\nslope",
-    "field_fraction": "field\nfraction",
-    "model_scatter": "model\nscatter [mag]",
-    "extinction_scatter": "scatter of\n$A_V$ [mag]",
-}
-GAIA, CREDIT = {"G", "BP", "RP"}, "Data: ESA/Gaia/DPAC"
-LINE, FIELD, POSTERIOR, PRIOR = "#c4302b", "0.55", "#1f4e79", "#d08700"
+LINE, FIELD = "#c4302b", "0.55"
 # Two points of an isochrone more than JUMP apart (colour, magnitude / 4) are not joined where less
 # than EMPTY of the mass lies between them per unit length: the helium flash and phases that the
 # grid filled. Red giants have 5e-5, the flash below 2e-5; PARSEC's main sequence has steps of 3 mag
@@ -107,7 +94,7 @@ def cmd_figure(result: Result, credit: str | None = None) -> Figure:
 
     cluster = result.model.cluster
     if isinstance(cluster, PopulationModel):
-        draws = {name: values.ravel() for name, values in _scalars(result.posterior).items()}
+        draws = {name: values.ravel() for name, values in scalars(result.posterior).items()}
         n = len(next(iter(draws.values())))
         for i in np.linspace(0, n - 1, min(n, N_DRAWS)).astype(int):
             line = _sequence(cluster, {name: values[i] for name, values in draws.items()})
@@ -129,9 +116,9 @@ def cmd_figure(result: Result, credit: str | None = None) -> Figure:
     ax.set_ylim(limits[1] + pad, limits[0] - pad)
     ax.set_ylabel(_axis_label(stars.columns[0]))
     ax.set_xlabel(_axis_label(stars.columns[1]))
-    ax.set_title(_verdict(result), fontsize=10)
+    ax.set_title(verdict(result), fontsize=10)
     figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=8, frameon=False)
-    _draw_credit(figure, stars.columns, credit)
+    draw_credit(figure, stars.columns, credit)
     return figure
 
 
@@ -183,15 +170,17 @@ def _sequence(
     population: PopulationModel, parameters: Mapping[str, Any]
 ) -> Float[np.ndarray, "e 2"]:
     """Return (magnitude, colour) of single stars, NaN where no line is to be drawn."""
-    isochrone = population.grid.isochrone(
-        parameters["log_age"], parameters["metallicity"], parameters["a_v"]
-    )
+    isochrone = population.isochrone(parameters)
     _, matrix = plane_of(population.columns)
-    line = np.asarray(isochrone.magnitudes + parameters["distance_modulus"]) @ matrix.T
+    line = np.asarray(isochrone.magnitudes) @ matrix.T
     mass = np.asarray(isochrone.initial_mass)
     length = np.hypot(np.diff(line[:, 0]) / 4, np.diff(line[:, 1]))
     empty = (length > JUMP) & (np.diff(mass) < EMPTY * length * mass[1:])
     return np.insert(line, np.flatnonzero(empty) + 1, np.nan, axis=0)
+
+
+def _axis_label(column: str) -> str:
+    return f"{column.replace('-', ' − ')} [mag]"
 
 
 # --- corner plot ---------------------------------------------------------------------------------
@@ -217,7 +206,7 @@ def corner_figure(
     from matplotlib.lines import Line2D
 
     truth = truth or {}
-    draws = {name: values.ravel() for name, values in _scalars(result.posterior).items()}
+    draws = {name: values.ravel() for name, values in scalars(result.posterior).items()}
     if unknown := [name for name in truth if name not in draws]:
         raise ValueError(f"truth: {unknown} are not scalar parameters; those are {list(draws)}")
     order = sorted(draws, key=lambda name: [*LABELS, name].index(name))
@@ -282,14 +271,14 @@ def corner_figure(
     )
     figure.legend(
         handles=handles,
-        title=_verdict(result).replace("; ", "\n"),
+        title=verdict(result).replace("; ", "\n"),
         loc="upper right",
         bbox_to_anchor=(0.98, 1 - 0.15 / height),
         fontsize=8 if small else 12,
         title_fontsize=8 if small else 12,
         frameon=False,
     )
-    _draw_credit(figure, result.stars.columns, credit)
+    draw_credit(figure, result.stars.columns, credit)
     return figure
 
 
@@ -305,179 +294,3 @@ def _interval(values):
     low, middle, high = np.quantile(values, [0.16, 0.5, 0.84])
     digits = int(np.clip(1 - np.floor(np.log10(max(min(high - middle, middle - low), 1e-6))), 0, 6))
     return f"${middle:.{digits}f}^{{+{high - middle:.{digits}f}}}_{{-{middle - low:.{digits}f}}}$"
-
-
-# --- the sampler's run ---------------------------------------------------------------------------
-
-
-def run_figure(result: Result, credit: str | None = None) -> Figure:
-    """How the sampler ran: nested sampling's compression, or the chains of NUTS.
-
-    Args:
-        result: from `bayes_factor`.
-        credit: as in `cmd_figure`.
-    """
-    from matplotlib.figure import Figure
-
-    attributes = result.posterior["posterior"].attrs
-    figure = Figure(figsize=(9.0, 6.6), layout="constrained")
-    if attributes["method"] == "nuts":
-        _draw_chains(figure, result.posterior)
-    else:
-        _draw_nested(figure, attributes)
-    _draw_credit(figure, result.stars.columns, credit)
-    return figure
-
-
-def evidence_path(
-    log_weights: Float[np.ndarray, " n"], live: Int[np.ndarray, " n"], log_evidence: float
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Return ln Z up to each dead point and its error; NaN below 1e−13 of the whole Z.
-
-    Volumes shrink by t_j with Var(ln t_j) = 1/n_j², and ∂ ln Z_i / ∂ ln t_j is the share of Z_i
-    from j on, so to first order Var(ln Z_i) = Σ_{j ≤ i} (1 − Z_j/Z_i)² / n_j².
-
-    Args:
-        log_weights: normalised posterior weight of each dead point, ln.
-        live: number of live points when each died.
-        log_evidence: ln Z of the whole run.
-    """
-    z = np.cumsum(np.exp(log_weights))
-    z = z / z[-1]
-    before = np.concatenate([[0.0], z[:-1]])  # point j and later: 1 − Z_{j−1}/Z_i
-    a, b, c = (np.cumsum(before**k / np.asarray(live, float) ** 2) for k in (0, 1, 2))
-    started = z > 1e-13
-    safe = np.where(started, z, 1.0)
-    variance = a - 2 * b / safe + c / safe**2
-    error = np.sqrt(np.maximum(variance, 0.0))
-    return (
-        np.where(started, log_evidence + np.log(safe), np.nan),
-        np.where(started, error, np.nan),
-    )
-
-
-def rank_histogram(
-    log_likelihood: Float[np.ndarray, " n"],
-    birth: Float[np.ndarray, " n"],
-    edges: Float[np.ndarray, " e"],
-) -> Float[np.ndarray, " bins"]:
-    """Count where new points came in among the survivors of their contour, from 0 to 1.
-
-    The k-th of m + 1 places is spread evenly over [k, k + 1]/(m + 1), else bins that hold one place
-    more than others stand out. All points of a batch count; the test
-    (`evidence.insertion_rank_p`) takes one of each.
-    """
-    cumulative = np.zeros(len(edges))
-    for contour in np.unique(birth[np.isfinite(birth)]):
-        survivors = np.sort(log_likelihood[(birth < contour) & (log_likelihood > contour)])
-        place = np.searchsorted(survivors, log_likelihood[birth == contour])
-        cumulative += np.clip(edges[:, None] * (len(survivors) + 1) - place, 0, 1).sum(axis=1)
-    return np.diff(cumulative)
-
-
-def _draw_nested(figure, attributes):
-    log_l, log_weights, birth = (
-        np.asarray(attributes[f"dead_{name}"], float)
-        for name in ("log_likelihood", "log_weight", "birth")
-    )
-    live = live_counts(log_l, birth)
-    compression = np.cumsum(1.0 / live)
-    weight = np.exp(log_weights) * live  # per unit of ln X
-    z, error = evidence_path(log_weights, live, attributes["log_evidence"])
-    (likelihood, counts), (evidence, ranks) = figure.subplots(2, 2)
-    name = r"compression $-\ln X$"
-
-    mass = likelihood.twinx()
-    mass.fill_between(compression, weight / weight.max(), color=PRIOR, alpha=0.3, lw=0)
-    mass.set(ylim=(0, 1.05), ylabel=r"posterior mass per $\ln X$")
-    mass.yaxis.label.set_color("#8a5a00")
-    likelihood.plot(compression, log_l, color=POSTERIOR, lw=1.5)
-    likelihood.set_zorder(mass.get_zorder() + 1)
-    likelihood.patch.set_visible(False)
-    # from the prior the likelihood climbs through thousands: show what follows the first third
-    start = np.interp(compression[-1] / 3, compression, log_l)
-    top = log_l[-1] + 0.05 * (log_l[-1] - start)
-    likelihood.set(xlabel=name, ylabel=r"$\ln L$", ylim=(start, top))
-
-    counts.plot(compression, live, color=POSTERIOR, lw=0.8)
-    counts.set(xlabel=name, ylabel="live points", ylim=(0, None))
-
-    shown = np.isfinite(z) & (z > attributes["log_evidence"] - 12)
-    x, z, error = compression[shown], z[shown], error[shown]
-    evidence.fill_between(x, z - error, z + error, color=POSTERIOR, alpha=0.3, lw=0)
-    evidence.plot(x, z, color=POSTERIOR, lw=1.5)
-    evidence.set_title(
-        rf"$\ln Z = {attributes['log_evidence']:.2f} \pm {attributes['log_evidence_error']:.2f}$, "
-        f"information {attributes['information']:.1f} nat",
-        fontsize=10,
-    )
-    evidence.set(xlabel=name, ylabel=r"$\ln Z$ up to $X$")
-
-    edges = np.linspace(0.0, 1.0, int(np.clip(len(birth) / 40, 5, 25)) + 1)
-    number = rank_histogram(log_l, birth, edges)
-    expected = number.mean()
-    low, high = expected - np.sqrt(expected), expected + np.sqrt(expected)
-    ranks.axhspan(low, high, color="0.85", label="uniform ± 1σ")
-    ranks.stairs(number, edges, color=POSTERIOR, lw=1.5)
-    ranks.set(xlabel="insertion rank", ylabel="new points", xlim=(0, 1), ylim=(0, None))
-    ranks.set_title(f"uniform? p = {attributes['insertion_rank_p']:.2g}", fontsize=10)
-    ranks.legend(loc="lower right", fontsize=9, frameon=False)
-
-
-def _draw_chains(figure, posterior):
-    """Trace of each scalar parameter and of the log posterior, divergences marked."""
-    import arviz
-
-    statistics = posterior["sample_stats"]
-    diverging, steps = np.asarray(statistics["diverging"]), np.asarray(statistics["n_steps"])
-    chains = _scalars(posterior)
-    least = min(float(arviz.ess(values)) for values in chains.values())
-    worst = max(float(arviz.rhat(values)) for values in chains.values())
-    chains["ln posterior"] = np.asarray(statistics["lp"])
-    figure.set_size_inches(9.0, 1.1 * len(chains) + 1.0)
-    axes = figure.subplots(len(chains), sharex=True)
-    for ax, (name, values) in zip(axes, chains.items(), strict=True):
-        for chain, bad in zip(values, diverging, strict=True):
-            ax.plot(chain, lw=0.5, alpha=0.8)
-            ax.plot(np.flatnonzero(bad), chain[bad], "|", color="black", ms=7)
-        ax.set_ylabel(LABELS.get(name, name), fontsize=9)
-    axes[-1].set_xlabel("draw")
-    figure.align_ylabels(axes)
-    figure.suptitle(
-        f"NUTS, {len(steps)} × {steps.shape[1]} draws: {diverging.sum()} diverging (black), "
-        rf"largest $\hat R$ {worst:.3f}, least ESS {least:.0f}, {steps.mean():.0f} steps a draw",
-        fontsize=10,
-    )
-
-
-# --- words ---------------------------------------------------------------------------------------
-
-
-def _scalars(posterior) -> dict[str, Float[np.ndarray, "chains draws"]]:
-    return {
-        str(name): np.asarray(values, float)
-        for name, values in posterior["posterior"].data_vars.items()
-        if values.ndim == 2
-    }
-
-
-def _axis_label(column: str) -> str:
-    return f"{column.replace('-', ' − ')} [mag]"
-
-
-def _verdict(result: Result) -> str:
-    n_members = int((np.asarray(result.members["membership"]) > 0.5).sum())
-    words = f"{len(result.stars)} stars, {n_members} with P > 0.5"
-    if result.log10_bayes_factor is None:
-        return f"{words}; no evidence from this sampler"
-    value = rf"{result.log10_bayes_factor:.1f} \pm {result.log10_bayes_factor_error:.1f}"
-    flagged = "; field density flagged" if result.flags else ""
-    return rf"$\log_{{10}}\,\mathrm{{BF}} = {value}$; {words}{flagged}"
-
-
-def _draw_credit(figure, columns, credit):
-    if credit is None:
-        bands, _ = plane_of(columns)
-        credit = CREDIT if GAIA & set(bands) else ""
-    if credit:
-        figure.supxlabel(credit, x=0.99, y=0.004, ha="right", va="bottom", fontsize=7, color="0.4")

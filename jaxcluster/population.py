@@ -50,7 +50,7 @@ class MassFunction(eqx.Module):
 
 
 def _power_integral(a, b, slope):
-    """∫_a^b M^slope dM = a^(s+1) L φ((s+1)L) with L = ln(b/a), φ(z) = (eᶻ − 1)/z, safe at s = −1."""
+    """∫_a^b M^slope dM = a^(s+1) L φ((s+1)L) with L = ln(b/a), φ(z) = (eᶻ − 1)/z."""
     positive = (b > a) & (a > 0)
     a, b = jnp.where(positive, a, 1.0), jnp.where(positive, b, 1.0)
     log_ratio = jnp.log1p((b - a) / a)
@@ -83,7 +83,7 @@ def combine(first: Float[Array, "*#s"], second: Float[Array, "*#s"]) -> Float[Ar
 
 
 def _interpolate(x, nodes, values):
-    """Piecewise linear at x; nodes may repeat (phases without extent), which plain interp divides by."""
+    """Piecewise linear at x; nodes may repeat (phases without extent), unlike in jnp.interp."""
     index = jnp.clip(jnp.searchsorted(nodes, x, side="right") - 1, 0, nodes.shape[0] - 2)
     lower, upper = nodes[index], nodes[index + 1]
     width = upper - lower

@@ -286,6 +286,9 @@ def nuts(
 
     Returns:
         ArviZ data as from `nested`, without an evidence: NUTS does not give one.
+
+    Raises:
+        ValueError: from `Flat`, or where no prior draw has a finite likelihood.
     """
     from numpyro.infer import MCMC, NUTS
 
@@ -296,6 +299,10 @@ def nuts(
     z = jax.vmap(flat.draw)(jax.random.split(search_key, search))
     say(f"looking at {search} prior draws")
     values = np.asarray(jax.jit(lambda z: jax.lax.map(flat.log_likelihood, z))(z))
+    if not np.isfinite(values).any():
+        raise ValueError(
+            f"none of {search} prior draws has a finite likelihood: check limits, errors and priors"
+        )
     best = np.argsort(-np.where(np.isfinite(values), values, -np.inf))[:chains]
     z = jax.tree.map(lambda a: a[best], z)
     say(f"climbing from ln L = {values[best].max():.1f}")

@@ -37,13 +37,16 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=256, n_ma
         n_mass_ratios: cells in the mass ratio.
     """
     bands, _ = jc.plane_of(stars.columns)
+    isochrones = jc.load_grid(grid, bands)
+    prior, fixed = jc.within(PRIOR, isochrones.bounds, prior)
     population = jc.PopulationModel(
-        grid=jc.load_grid(grid, bands),
+        grid=isochrones,
         errors=jc.ErrorModel.of(stars),
         columns=stars.columns,
         limits=limits,
         n_masses=n_masses,
         n_mass_ratios=n_mass_ratios,
+        fixed=fixed,
     )
     log_field = field(stars)  # has no parameters: once per star
 
@@ -55,4 +58,4 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=256, n_ma
     def null(stars):
         return log_field.sum()
 
-    return jc.Model({**PRIOR, **(prior or {})}, pointwise, null, population)
+    return jc.Model(prior, pointwise, null, population)

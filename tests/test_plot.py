@@ -8,9 +8,9 @@ from scipy.special import logsumexp
 from scipy.stats import chisquare
 
 import jaxcluster as jc
-from jaxcluster import plot
+from jaxcluster import plot, plot_run
 from jaxcluster.bayes_factor import Result
-from jaxcluster.evidence import integrate, live_counts
+from jaxcluster.evidence import insertion_ranks, integrate, live_counts
 from jaxcluster.model_files import load_model
 
 LIMITS = (10.0, 18.0)
@@ -200,7 +200,7 @@ def test_evidence_path_ends_at_the_evidence(run):
     log_l, birth = run
     evidence = integrate(log_l, birth, np.random.default_rng(2), n_simulations=2000)
     live = live_counts(log_l, birth)
-    path, error = plot.evidence_path(evidence.log_weights, live, evidence.log_evidence)
+    path, error = plot_run.evidence_path(evidence.log_weights, live, evidence.log_evidence)
     assert path[-1] == pytest.approx(evidence.log_evidence)
     assert error[-1] == pytest.approx(evidence.log_evidence_error, rel=0.1)
     # half-way, against shells of the expected volumes
@@ -214,17 +214,29 @@ def test_evidence_path_ends_at_the_evidence(run):
 def test_insertion_ranks_are_uniform_for_exact_draws_only(run):
     edges = np.linspace(0, 1, 11)
     log_l, birth = run
-    number = plot.rank_histogram(log_l, birth, edges)
-    assert number.sum() == pytest.approx(np.isfinite(birth).sum())
+    rng = np.random.default_rng(6)
+    number, _ = np.histogram(insertion_ranks(log_l, birth, rng), edges)
+    assert number.sum() == np.isfinite(birth).sum()
     assert chisquare(number).pvalue > 0.01
     # points that stay near their contour
     near = np.isfinite(birth) & (np.random.default_rng(5).uniform(size=len(birth)) < 0.3)
     log_l = np.where(near, birth + 1e-9, log_l)
-    assert chisquare(plot.rank_histogram(log_l, birth, edges)).pvalue < 1e-6
+    number, _ = np.histogram(insertion_ranks(log_l, birth, rng), edges)
+    assert chisquare(number).pvalue < 1e-6
+
+
+def test_batches_start_at_the_number_of_live_points():
+    contours = np.arange(5.0, 50.0, 5.0)  # ten live points; five die at each contour
+    log_l = np.arange(1.0, 56.0)
+    birth = np.concatenate([np.full(10, -np.inf), np.repeat(contours, 5)])
+    live = live_counts(log_l, birth)
+    np.testing.assert_array_equal(live[:7], [10, 9, 8, 7, 6, 10, 9])
+    shown = plot_run.batch_starts(live)
+    np.testing.assert_array_equal(live[shown], [10] * 10 + list(range(9, 0, -1)))
 
 
 def test_run_figure_says_how_it_went(result, nuts):
-    nested = plot.run_figure(result)
+    nested = plot_run.run_figure(result)
     assert {ax.get_ylabel() for ax in nested.axes} >= {r"$\ln L$", "live points", "new points"}
     diverging = int(np.asarray(nuts.posterior["sample_stats"]["diverging"]).sum())
-    assert f"{diverging} diverging" in texts(plot.run_figure(nuts))
+    assert f"{diverging} diverging" in texts(plot_run.run_figure(nuts))

@@ -1,0 +1,1 @@
+"""Tables that ship with jaxcluster, and the script that builds them; see NOTICE."""

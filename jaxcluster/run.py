@@ -1,0 +1,192 @@
+"""From two tables on disk to a Bayes factor and its summary: what the command line runs."""
+
+import time
+from functools import partial
+from typing import Any
+
+
+def finite(value: Any) -> Any:
+    """Return the same with None for NaN: JSON has none."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, float) and value != value:
+        return None
+    return value
+
+
+def _distribution(text: str):
+    """Read NAME=DISTRIBUTION, numbers only: nothing is evaluated."""
+    import ast
+
+    import numpyro.distributions as distributions
+
+    name, separator, expression = text.partition("=")
+    try:
+        call = ast.parse(expression.strip(), mode="eval").body
+        if not (separator and isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+            raise ValueError(text)
+        positional = [ast.literal_eval(a) for a in call.args]
+        named = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
+        kind = getattr(distributions, call.func.id)
+        return name.strip(), kind(
+            *map(float, positional),
+            **{k: float(v) for k, v in named.items()},
+            validate_args=True,
+        )
+    except (AttributeError, SyntaxError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"--prior {text!r}: expected NAME=DISTRIBUTION with a numpyro distribution of numbers, "
+            "such as distance_modulus=Normal(9.7,0.1) or a_v=Uniform(0,1)"
+        ) from error
+
+
+def magnitude_limits(text: str | None) -> tuple[float, float] | None:
+    """Read LO,HI; None for None."""
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--limits {text!r}: expected LO,HI such as 8,18") from None
+    if low >= high:
+        raise ValueError(f"--limits {text!r}: LO must be below HI")
+    return low, high
+
+
+def sampler_of(method: str, live: int):
+    """Return the sampler of this name, with its live points filled in."""
+    from jaxcluster.sample import nested, nuts
+
+    if method == "nested":
+        if live < 20:
+            raise ValueError(f"--live {live}: at least 20")
+        return partial(nested, live=live)
+    if method == "nuts":
+        return nuts
+    raise ValueError(f"--method {method!r}: expected nested or nuts")
+
+
+def _same_star(sample, field):
+    """Index in the field of each star of the sample, −1 where it is not there; None if unknown."""
+    import numpy as np
+
+    from jaxcluster.table import source_ids
+
+    ids, field_ids = source_ids(sample), source_ids(field)
+    if ids is None or field_ids is None:
+        return None
+    index = {identity: i for i, identity in enumerate(field_ids.tolist())}
+    return np.array([index.get(identity, -1) for identity in ids.tolist()])
+
+
+def run_bayes_factor(
+    sample: Any,
+    field: Any,
+    *,
+    seed: int,
+    method: str = "nested",
+    live: int = 400,
+    model: str = "mimo_cmd",
+    bands: str = "G,BP-RP",
+    magnitude_column: str | None = None,
+    colour_error_floor: float = 0.0,
+    limits: str | None = None,
+    prior: list[str] | None = None,
+    grid: str = "parsec",
+    max_ruwe: float | None = None,
+    max_excess: float | None = None,
+    say=None,
+    **options: Any,
+):
+    """Read two tables and run `jaxcluster.bayes_factor`; returns the result and its summary."""
+    import jax
+    import numpy as np
+
+    from jaxcluster.bayes_factor import bayes_factor
+    from jaxcluster.model_files import load_model
+    from jaxcluster.stars import from_table
+    from jaxcluster.table import read_table
+
+    begin = time.process_time()
+    sampler = sampler_of(method, live)
+    build = load_model(model)
+    tables = [read_table(sample), read_table(field)]
+    reading: dict[str, Any] = {
+        "columns": tuple(bands.split(",")),
+        "magnitude_column": magnitude_column,
+        "colour_error_floor": colour_error_floor,
+        "max_ruwe": max_ruwe,
+        "max_excess": max_excess,
+    }
+    stars, field_stars = (from_table(table, **reading) for table in tables)
+    same = _same_star(*tables)
+    if same is not None:
+        kept = {int(row): i for i, row in enumerate(np.asarray(field_stars.rows))}
+        rows = np.asarray(stars.rows, int)
+        same = np.array([kept.get(int(j), -1) for j in same[rows]])
+        if not (same >= 0).any():
+            same = None
+    if prior:
+        options["prior"] = dict(_distribution(text) for text in prior)
+    if grid != "parsec" or model == "mimo_cmd":
+        options["grid"] = grid
+    result = bayes_factor(
+        stars,
+        field_stars,
+        key=jax.random.key(seed),
+        build=build,
+        limits=magnitude_limits(limits),
+        same_star=same,
+        sampler=sampler,
+        progress=say,
+        **options,
+    )
+    summary = result.summary()
+    summary["n_dropped_sample"] = dict(stars.dropped)
+    summary["n_dropped_field"] = dict(field_stars.dropped)
+    summary["n_in_field_too"] = 0 if same is None else int((same >= 0).sum())
+    summary.update(seed=seed, grid=grid, model=model, bands=bands)
+    # the whole job, reading and field included
+    summary["cpu_seconds"] = time.process_time() - begin - summary["compile_seconds"]
+    if summary["log_evidence"] is None:
+        summary["why_no_evidence"] = "NUTS gives no evidence; use --method nested"
+    return result, summary
+
+
+def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None) -> None:
+    """Print a summary for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    out = Console(highlight=False)
+    if summary.get("log10_bayes_factor") is not None:
+        out.print(
+            f"log10 Bayes factor (cluster + field : field)  "
+            f"[bold]{summary['log10_bayes_factor']:.2f} ± "
+            f"{summary['log10_bayes_factor_error']:.2f}[/]"
+        )
+        out.print(
+            f"ln Z = {summary['log_evidence']:.2f} ± {summary['log_evidence_error']:.2f}, "
+            f"field alone {summary['log_evidence_field']:.2f}"
+        )
+    elif summary.get("why_no_evidence"):
+        out.print(f"no Bayes factor: {summary['why_no_evidence']}")
+    if "n_field" in summary:
+        out.print(
+            f"{summary['n_stars']} stars ({summary['n_dropped']} dropped), "
+            f"{summary['n_field']} field stars, {summary['n_members']} members with P > 0.5"
+        )
+    table = Table("parameter", "median", "16 %", "84 %", "prior", *(["truth"] if truth else []))
+    for name, row in summary["parameters"].items():
+        cells = [f"{row[k]:.4f}" for k in ("median", "q16", "q84")]
+        cells.append(summary["priors"].get(name, ""))
+        if truth:
+            cells.append(f"{truth[name]:.4f}" if name in truth else "")
+        table.add_row(name, *cells)
+    out.print(table)
+    out.print(
+        f"{summary['method']}: {summary['evaluations']} evaluations, "
+        f"{summary['cpu_seconds']:.0f} CPU s + {summary['compile_seconds']:.0f} s of compilation"
+    )
+    if summary.get("field_flag"):
+        out.print(f"[bold yellow]field:[/] {summary['field_flag']}")

@@ -1,0 +1,253 @@
+"""Both samplers against problems whose evidence and posterior are known in closed form."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from scipy.integrate import dblquad
+from scipy.stats import multivariate_normal, norm
+
+import jaxcluster as jc
+
+SEEDS = range(5)
+
+
+def vector(prior, d):
+    return {"x": prior.expand([d]).to_event(1)}
+
+
+def gaussian():
+    """Correlated Gaussian in seven dimensions in a box: 17 nat of information."""
+    d, half_width = 7, 22.0
+    a = np.random.default_rng(0).normal(size=(d, d))
+    covariance = a @ a.T / d + 0.3 * np.eye(d)
+    precision = jnp.linalg.inv(jnp.asarray(covariance))
+    model = jc.Model(
+        vector(dist.Uniform(-half_width, half_width), d),
+        lambda p, data: (-0.5 * p["x"] @ precision @ p["x"])[None],
+    )
+    truth = 0.5 * np.linalg.slogdet(2 * np.pi * covariance)[1] - d * np.log(2 * half_width)
+    return model, truth
+
+
+def two_modes():
+    """Gaussians of shares 0.3 and 0.7 and equal widths, 40 σ apart, in a box."""
+    d, half_width, sigma, place = 3, 5.0, 0.1, 2.0
+
+    def pointwise(p, data):
+        at = [dist.Normal(c, sigma).log_prob(p["x"]).sum() for c in (-place, place)]
+        return jnp.logaddexp(jnp.log(0.3) + at[0], jnp.log(0.7) + at[1])[None]
+
+    model = jc.Model(vector(dist.Uniform(-half_width, half_width), d), pointwise)
+    return model, -d * np.log(2 * half_width)
+
+
+def banana():
+    """Rosenbrock's valley in two dimensions times two Gaussians."""
+    half_width = 4.0
+
+    def valley(x, y):
+        return -0.5 * ((1.0 - x) / 0.5) ** 2 - 0.5 * ((y - x**2) / 0.1) ** 2
+
+    model = jc.Model(
+        vector(dist.Uniform(-half_width, half_width), 4),
+        lambda p, data: (
+            valley(p["x"][0], p["x"][1]) + dist.Normal(0.0, 0.3).log_prob(p["x"][2:]).sum()
+        )[None],
+    )
+    # y across the valley lies within 1 of its floor, as far as the box goes
+    area, _ = dblquad(
+        lambda y, x: np.exp(valley(x, y)),
+        -2.2,
+        2.2,
+        lambda x: x**2 - 1.0,
+        lambda x: min(x**2 + 1.0, half_width),
+        epsabs=1e-8,
+    )
+    return model, np.log(area) - 4 * np.log(2 * half_width)
+
+
+PROBLEMS = {"gaussian": gaussian, "two modes": two_modes, "banana": banana}
+
+
+def attributes(run):
+    return run["posterior"].attrs
+
+
+def share_of_second_mode(run):
+    return float((np.asarray(run["posterior"]["x"])[..., 0] > 0).mean())
+
+
+@pytest.fixture(scope="module")
+def gaussian_run():
+    model, truth = gaussian()
+    return jc.nested(model, None, key=jax.random.key(0), live=200), truth
+
+
+def test_gaussian_evidence_and_information(gaussian_run):
+    run, truth = gaussian_run
+    found = attributes(run)
+    assert abs(found["log_evidence"] - truth) < 4 * found["log_evidence_error"]
+    # H = E[ln L] − ln Z, E[ln L] = −d/2
+    assert found["information"] == pytest.approx(-3.5 - truth, abs=4 * found["log_evidence_error"])
+    assert found["information"] > 15
+    # Skilling's √(H/n)
+    skilling = np.sqrt(found["information"] / 200)
+    assert found["log_evidence_error"] == pytest.approx(skilling, rel=0.3)
+    assert found["insertion_rank_p"] > 1e-3
+
+
+def test_gaussian_posterior(gaussian_run):
+    run, _ = gaussian_run
+    x = np.asarray(run["posterior"]["x"]).reshape(-1, 7)
+    a = np.random.default_rng(0).normal(size=(7, 7))
+    deviation = np.sqrt(np.diag(a @ a.T / 7 + 0.3 * np.eye(7)))
+    error = deviation / np.sqrt(min(attributes(run)["ess"], len(x)))
+    assert np.all(np.abs(x.mean(axis=0)) < 4.5 * error)
+    np.testing.assert_allclose(x.std(axis=0), deviation, rtol=0.2)
+
+
+def test_nested_data_and_record(gaussian_run):
+    run, _ = gaussian_run
+    shape = run["posterior"]["x"].shape[:2]
+    assert run["sample_stats"]["log_likelihood"].shape == shape
+    pointwise = np.asarray(run["log_likelihood"]["stars"])
+    np.testing.assert_allclose(pointwise.sum(axis=-1), run["sample_stats"]["log_likelihood"])
+    found = attributes(run)
+    assert found["method"] == "nested"
+    assert found["evaluations"] > 200 + len(found["dead_log_likelihood"])
+    assert found["cpu_seconds"] > 0 < found["compile_seconds"]
+    assert "Uniform(-22,22)" in found["priors"]
+    assert "blackjax" in found["versions"]
+    assert 100 < found["ess"] <= len(found["dead_log_weight"])
+
+
+def test_two_modes_keep_their_shares():
+    model, truth = two_modes()
+    run = jc.nested(model, None, key=jax.random.key(1), live=200)
+    found = attributes(run)
+    assert abs(found["log_evidence"] - truth) < 4 * found["log_evidence_error"]
+    # live points settle in a mode by its volume, half each: σ(share) ≈ 4 · 0.3 · 0.7 · √(1/4 · 1/200)
+    assert share_of_second_mode(run) == pytest.approx(0.7, abs=4 * 0.03)
+
+
+def test_banana_evidence():
+    model, truth = banana()
+    run = jc.nested(model, None, key=jax.random.key(2), live=100)
+    found = attributes(run)
+    assert abs(found["log_evidence"] - truth) < 4 * found["log_evidence_error"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
+def test_evidence_is_unbiased_over_seeds(problem):
+    model, truth = problem()
+    runs = [jc.nested(model, None, key=jax.random.key(100 + s), live=200) for s in SEEDS]
+    log_z = np.array([attributes(r)["log_evidence"] for r in runs])
+    error = np.array([attributes(r)["log_evidence_error"] for r in runs])
+    assert np.all(np.abs(log_z - truth) < 4 * error)
+    assert abs(log_z.mean() - truth) < 3 * error.mean() / np.sqrt(len(runs))
+    assert min(attributes(r)["insertion_rank_p"] for r in runs) > 1e-3
+    if problem is two_modes:
+        shares = [share_of_second_mode(r) for r in runs]
+        assert np.mean(shares) == pytest.approx(0.7, abs=3 * 0.03 / np.sqrt(len(runs)))
+        assert np.all(np.abs(np.array(shares) - 0.7) < 4 * 0.03)
+
+
+Y = np.array([1.2, -0.3, 0.8, 2.1])
+
+
+def hierarchy():
+    """y_i ~ N(x_i, 0.5), x_i ~ N(centre, 1), centre ~ N(0, 3): all Gaussian."""
+
+    def program():
+        centre = numpyro.sample("centre", dist.Normal(0.0, 3.0))
+        x = numpyro.sample("x", dist.Normal(centre, 1.0).expand([4]).to_event(1))
+        return {"x": x}
+
+    return jc.Model(program, lambda p, y: dist.Normal(p["x"], 0.5).log_prob(y))
+
+
+def exact_posterior():
+    """Mean and deviation of x, and ln Z."""
+    prior = 9.0 + np.eye(4)
+    gain = prior @ np.linalg.inv(prior + 0.25 * np.eye(4))
+    covariance = prior - gain @ prior
+    log_z = multivariate_normal(np.zeros(4), prior + 0.25 * np.eye(4)).logpdf(Y)
+    return gain @ Y, np.sqrt(np.diag(covariance)), log_z
+
+
+def test_nested_of_a_hierarchy():
+    run = jc.nested(hierarchy(), jnp.asarray(Y), key=jax.random.key(3), live=100)
+    mean, deviation, log_z = exact_posterior()
+    found = attributes(run)
+    assert abs(found["log_evidence"] - log_z) < 4 * found["log_evidence_error"]
+    x = np.asarray(run["posterior"]["x"]).reshape(-1, 4)
+    assert np.all(np.abs(x.mean(axis=0) - mean) < 5 * deviation / np.sqrt(found["ess"]))
+    assert run["log_likelihood"]["stars"].shape[-1] == 4
+
+
+@pytest.fixture(scope="module")
+def nuts_run():
+    def sample(seed):
+        key = jax.random.key(seed)
+        return jc.nuts(hierarchy(), jnp.asarray(Y), key=key, warmup=300, draws=500, search=100)
+
+    return sample
+
+
+def test_nuts_agrees_with_the_exact_posterior(nuts_run):
+    run = nuts_run(4)
+    mean, deviation, _ = exact_posterior()
+    x = np.asarray(run["posterior"]["x"])
+    assert x.shape == (2, 500, 4)
+    # at least a third of the draws are independent on a Gaussian
+    error = deviation / np.sqrt(x.shape[0] * x.shape[1] / 3)
+    assert np.all(np.abs(x.mean(axis=(0, 1)) - mean) < 4 * error)
+    np.testing.assert_allclose(x.std(axis=(0, 1)), deviation, rtol=0.15)
+    assert set(run["sample_stats"].data_vars) >= {"diverging", "n_steps", "lp"}
+    assert not np.asarray(run["sample_stats"]["diverging"]).any()
+    expected = norm(x, 0.5).logpdf(Y)
+    np.testing.assert_allclose(run["log_likelihood"]["stars"], expected)
+    found = attributes(run)
+    assert found["method"] == "nuts"
+    assert "log_evidence" not in found
+    assert found["evaluations"] >= np.asarray(run["sample_stats"]["n_steps"]).sum()
+
+
+def test_nested_same_key_same_numbers():
+    model = jc.Model(vector(dist.Normal(0.0, 1.0), 2), lambda p, d: -0.5 * (p["x"] - d) ** 2)
+    one, two = (jc.nested(model, jnp.ones(2), key=jax.random.key(5), live=20) for _ in range(2))
+    np.testing.assert_array_equal(one["posterior"]["x"], two["posterior"]["x"])
+    assert attributes(one)["log_evidence"] == attributes(two)["log_evidence"]
+
+
+def test_nuts_same_key_same_numbers_and_progress():
+    said = []
+    model = jc.Model(vector(dist.Normal(0.0, 1.0), 2), lambda p, d: -0.5 * (p["x"] - d) ** 2)
+
+    def sample():
+        return jc.nuts(
+            model,
+            jnp.ones(2),
+            key=jax.random.key(7),
+            warmup=20,
+            draws=20,
+            search=10,
+            chains=1,
+            progress=said.append,
+        )
+
+    one, two = sample(), sample()
+    np.testing.assert_array_equal(one["posterior"]["x"], two["posterior"]["x"])
+    assert sum("NUTS from ln L" in line for line in said) == 2
+
+
+@pytest.mark.parametrize("sampler", [jc.nested, jc.nuts])
+def test_no_finite_likelihood_is_said(sampler):
+    model = jc.Model({"a": dist.Uniform(0.0, 1.0)}, lambda p, d: jnp.log(p["a"] - 2.0) * d)
+    with pytest.raises(ValueError, match="prior draws has a finite likelihood"):
+        sampler(model, jnp.ones(1), key=jax.random.key(0))
+
