@@ -77,7 +77,7 @@ def converge(stars, field):
         model = load_model("mimo_cmd")(
             stars, field=field, limits=LIMITS, n_masses=masses, n_mass_ratios=ratios
         )
-        value = float(jax.jit(model.log_likelihood)(best, stars))
+        value = float(jax.jit(lambda p, m=model: m.log_likelihood(p, stars))(best))
         print(f"{masses:7d} {ratios:7d} {masses * (ratios + 1):7d} {value:10.3f}", flush=True)
 
 
@@ -96,8 +96,8 @@ def line(result, wall):
             f"{s['information']:.1f}, rank p {s['insertion_rank_p']:.3f}"
         )
     print(
-        f"{s['evaluations']} evaluations, {s['cpu_seconds']:.0f} CPU s + {s['compile_seconds']:.0f} s "
-        f"compiling, {wall:.0f} s wall, peak memory "
+        f"{s['evaluations']} evaluations, {s['cpu_seconds']:.0f} CPU s + "
+        f"{s['compile_seconds']:.0f} s compiling, {wall:.0f} s wall, peak memory "
         f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB",
         flush=True,
     )

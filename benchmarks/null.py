@@ -1,6 +1,6 @@
 """False alarms: log10 Bayes factors of samples that are field and nothing else.
 
-    python benchmarks/null.py DATA real [DRAWS] [STARS]       stars of NGC 2682's field, left out of it
+    python benchmarks/null.py DATA real [DRAWS] [STARS]       stars left out of NGC 2682's field
     python benchmarks/null.py DATA density [DRAWS] [STARS]    stars drawn from the estimated density
 
 DATA is the folder of NGC 2682 (field.parquet). Theory: E[BF | field] = 1, so of samples drawn from
@@ -26,7 +26,7 @@ from jaxcluster.bayes_factor import inside  # noqa: E402
 from jaxcluster.model_files import load_model  # noqa: E402
 
 LIMITS = (8.0, 18.0)
-LIVE = 100
+LIVE = 50
 CELLS = {"n_masses": 128, "n_mass_ratios": 8}
 
 
@@ -88,8 +88,8 @@ def main() -> None:
             flush=True,
         )
     print(
-        f"{what}: {n} stars, {draws} draws: median {np.median(found):.2f}, largest {max(found):.2f}, "
-        f"{sum(v > 2 for v in found)} above 2"
+        f"{what}: {n} stars, {draws} draws: median {np.median(found):.2f}, "
+        f"largest {max(found):.2f}, {sum(v > 2 for v in found)} above 2"
     )
 
 

@@ -233,7 +233,7 @@ def fit(
 
 
 @app.command()
-def demo(seed: Seed = 0, live: Live = 100, out: Out = None, as_json: Json = False) -> None:
+def demo(seed: Seed = 0, live: Live = 60, out: Out = None, as_json: Json = False) -> None:
     """The whole job on a simulated cluster of known truth that comes with jaxcluster."""
     _start()
     folder = Path(__file__).parent / "data"
@@ -250,7 +250,9 @@ def demo(seed: Seed = 0, live: Live = 100, out: Out = None, as_json: Json = Fals
         )
         from jaxcluster.table import read_table
 
-        truth = dict(read_table(folder / "mock_cluster.ecsv").meta["truth"])
+        meta = read_table(folder / "mock_cluster.ecsv").meta
+        assert meta is not None
+        truth = dict(meta["truth"])
         summary["truth"] = truth
         if out is not None:
             from jaxcluster.output import write
@@ -293,8 +295,7 @@ def simulate(
         )
         with whole(out) as folder:
             for name, table in zip(("cluster", "field"), tables, strict=True):
-                table.meta["truth"] = parameters
-                table.meta["seed"] = seed
+                table.meta = {"truth": parameters, "seed": seed}
                 table.write(folder / f"{name}.ecsv", format="ascii.ecsv")
     screen.print(f"wrote {out}/cluster.ecsv ({n_stars} stars) and field.ecsv ({n_field})")
 

@@ -6,6 +6,8 @@ no priors and no samplers.
 """
 
 import abc
+import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -45,7 +47,9 @@ class GaussianMixture(AbstractDensity):
 
     def __check_init__(self):
         """Shapes must agree: k weights, k × d means, k (or 1) × d × d covariances."""
-        shapes = [getattr(a, "shape", None) for a in (self.weights, self.means, self.covs)]
+        shapes: list[Any] = [
+            getattr(a, "shape", None) for a in (self.weights, self.means, self.covs)
+        ]
         if any(s is None for s in shapes) or len(shapes[0]) != 1:
             return  # a tree transformation holds other leaves, or a batch axis
         (k,), means, covs = shapes
@@ -102,9 +106,15 @@ class Mixture(AbstractDensity):
 
 
 def _mix(weights, log_parts):
-    """Return ln Σ_j w_j exp(l_j) along the first axis; weights may be 0."""
-    shape = (-1,) + (1,) * (log_parts.ndim - 1)
-    return jax.scipy.special.logsumexp(log_parts, axis=0, b=weights.reshape(shape))
+    """Return ln Σ_j w_j exp(l_j) along the first axis; weights may be 0.
+
+    `logsumexp` drops parts of weight 0, and with them their derivative exp(l_j − ln p) in w_j.
+    """
+    weights = weights.reshape((-1,) + (1,) * (log_parts.ndim - 1))
+    shift = jnp.where(weights > 0, log_parts, -jnp.inf).max(axis=0)
+    shift = jax.lax.stop_gradient(jnp.where(jnp.isfinite(shift), shift, 0.0))
+    largest = 0.9 * math.log(jnp.finfo(log_parts.dtype).max)  # 0 × inf would be NaN
+    return jnp.log((weights * jnp.exp(jnp.minimum(log_parts - shift, largest))).sum(axis=0)) + shift
 
 
 class Subspace(AbstractDensity):

@@ -160,7 +160,9 @@ def _density(x, noise, weights, means, covs):
     if size >= n:
         return _chunk_density(x, noise, weights, means, covs)
     parts = (_chunks(x, size, 0.0), _chunks(noise, size, jnp.eye(d)))
-    return jax.lax.map(lambda part: _chunk_density(*part, weights, means, covs), parts).ravel()[:n]
+    return jax.lax.map(
+        lambda part: _chunk_density(*part, weights=weights, means=means, covs=covs), parts
+    ).ravel()[:n]
 
 
 def _sums(x, noise, g, log_p, weights, means, covs, total):
@@ -175,7 +177,7 @@ def _sums(x, noise, g, log_p, weights, means, covs, total):
     )
 
     def step(carry, part):
-        over_stars, over_components = _chunk_sums(*part, weights, means, covs)
+        over_stars, over_components = _chunk_sums(*part, weights=weights, means=means, covs=covs)
         return jax.tree.map(lambda a, b: a + b.astype(total), carry, over_stars), over_components
 
     k = weights.shape[0]

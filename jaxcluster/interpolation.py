@@ -62,4 +62,4 @@ def cubic_stencil(
         t**2 * (t - 1),
     )
     weights = sum(h * xp.asarray(b)[i] for h, b in zip(hermite, basis, strict=True))
-    return xp.asarray(first)[i], weights
+    return xp.asarray(first)[i], xp.asarray(weights)

@@ -183,6 +183,7 @@ def _resample_dwarfs(
 
 
 @cache
+@jax.ensure_compile_time_eval()  # loaded inside jit, what is cached would hold its tracers
 def load_grid(grid: str = "parsec", bands: tuple[str, ...] | None = None) -> IsochroneGrid:
     """Load a grid: "parsec" (v1.2S; Bressan et al. 2012) or "mist" (v2.5; Choi et al. 2016).
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpyro
 from jaxtyping import Array, Float, PRNGKeyArray
-from numpyro.distributions import Distribution, Uniform
+from numpyro.distributions import Distribution, ExpandedDistribution, Independent, Uniform
 from numpyro.distributions.transforms import biject_to
 from numpyro.infer.util import log_density
 
@@ -60,7 +60,8 @@ class Model(eqx.Module):
         """Sample the prior as a numpyro program; returns the parameters by name."""
         if callable(self.prior):
             return self.prior()
-        return {name: numpyro.sample(name, prior) for name, prior in self.prior.items()}
+        sites: dict[str, Any] = {n: numpyro.sample(n, prior) for n, prior in self.prior.items()}
+        return sites
 
     def log_likelihood(self, parameters: Parameters, data: Any) -> Float[Array, ""]:
         """Σ_i ln p(x_i | parameters)."""
@@ -105,7 +106,7 @@ def within(
             fixed[name] = low
             merged.pop(name, None)
         elif isinstance(distribution, Uniform):
-            start, stop = float(distribution.low), float(distribution.high)
+            start, stop = map(float, _arguments(distribution))  # low, high
             if (name in given and (start < low or stop > high)) or start >= high or stop <= low:
                 raise ValueError(
                     f"prior of {name}: {describe(distribution)} reaches beyond the isochrones, "
@@ -117,7 +118,7 @@ def within(
 
 def describe(prior: Distribution) -> str:
     """Write a numpyro distribution the way it is typed: Uniform(6.2,10.15)."""
-    while type(prior).__name__ in ("ExpandedDistribution", "Independent"):
+    while isinstance(prior, ExpandedDistribution | Independent):
         prior = prior.base_dist
     values = [f"{float(v):.6g}" for v in _arguments(prior) if jnp.ndim(v) == 0]
     return f"{type(prior).__name__}({','.join(values)})"
@@ -189,7 +190,8 @@ class Flat:
         given, asked = set(), set()
 
         def evaluate(key):
-            read = _Read(numpyro.handlers.seed(self.model.program, key)())
+            with numpyro.handlers.seed(rng_seed=key):
+                read = _Read(self.model.program())
             value = self.model.log_likelihood(read, self.data)
             given.update(read)
             asked.update(read.names)
@@ -208,8 +210,9 @@ class Flat:
 
     def parameters(self, z: Parameters) -> dict[str, Array]:
         """What the prior's program returns at z."""
-        program = numpyro.handlers.substitute(self.model.program, data=self.constrain(z))
-        return dict(numpyro.handlers.seed(program, jax.random.key(0))())
+        seed = numpyro.handlers.seed(rng_seed=jax.random.key(0))
+        with seed, numpyro.handlers.substitute(data=self.constrain(z)):
+            return dict(self.model.program())
 
     def log_prior(self, z: Parameters) -> Float[Array, ""]:
         """Log prior density of z, Jacobian included."""
@@ -218,7 +221,7 @@ class Flat:
         total, _ = log_density(program, (), {}, sites)
         for name, bijection in self.bijections.items():
             total = total + jnp.sum(bijection.log_abs_det_jacobian(z[name], sites[name]))
-        return total
+        return jnp.asarray(total)
 
     def log_likelihood(self, z: Parameters) -> Float[Array, ""]:
         """Log likelihood at z; −inf where it is NaN, or a sampler would stop there for good."""

@@ -129,7 +129,16 @@ def simulate_field(
     log age U(8.5, 10.1), [M/H] N(−0.15, 0.25), distance ∝ d² dd, A_V = 0.4 mag/kpc ± 30 %, mass
     slope −2.3, half of the systems binaries. One draw of populations serves all stars of a key.
     """
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    rng = _generator(key)
+    return _field_stars(rng, n, _disc(rng, grid, n_populations), limits)
+
+
+def _generator(key: PRNGKeyArray) -> np.random.Generator:
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+
+
+def _disc(rng, grid: IsochroneGrid, n_populations: int = 150) -> list:
+    """Draw populations: isochrone and parameters of each."""
     populations = []
     for _ in range(n_populations):
         distance = 8.0 * rng.uniform() ** (1.0 / 3.0)  # kpc
@@ -144,9 +153,12 @@ def simulate_field(
             float(np.clip(0.4 * distance * rng.normal(1.0, 0.3), 0.0, 6.0)),
         )
         populations.append((isochrone, parameters))
+    return populations
 
+
+def _field_stars(rng, n: int, populations: list, limits) -> Table:
     def draw(batch):
-        each = batch // n_populations + 1
+        each = batch // len(populations) + 1
         parts = [_population(rng, each, *population) for population in populations]
         stars = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
         return _observe(rng, stars, 0.0)
@@ -174,7 +186,7 @@ def simulate_cluster(
         A table in Gaia's column names with `source_id`, `true_member`, `true_mass` [solar] and
         `true_mass_ratio` (0 for single stars), shuffled.
     """
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    rng = _generator(key)
     n_field = rng.binomial(n, parameters["field_fraction"])
     isochrone = grid.isochrone(parameters["log_age"], parameters["metallicity"], parameters["a_v"])
 
@@ -186,7 +198,7 @@ def simulate_cluster(
     cluster["true_member"] = True
     field = simulate_field(jax.random.fold_in(key, 1), n_field, grid, limits)
     field["true_member"] = False
-    both = vstack([cluster, field]) if n_field else cluster
+    both = vstack([cluster, field] if n_field else [cluster])
     both = both[rng.permutation(n)]
     both.add_column(np.arange(1, n + 1, dtype=np.int64), name="source_id", index=0)
     return both
@@ -205,9 +217,8 @@ def simulate_pair(
     Arguments as in `simulate_cluster`; `n_field` is the number of field stars beside the sample.
     """
     sample = simulate_cluster(key, n, parameters, grid, limits)
-    # the same key as the contaminants', so the same populations: the field that belongs to them
-    contaminants = int((~sample["true_member"]).sum())
-    field = simulate_field(jax.random.fold_in(key, 1), n_field + contaminants, grid, limits)
-    field = field[:n_field]
+    # the contaminants' populations, other stars: a star of both tables would be its own neighbour
+    populations = _disc(_generator(jax.random.fold_in(key, 1)), grid)
+    field = _field_stars(_generator(jax.random.fold_in(key, 2)), n_field, populations, limits)
     field.add_column(np.arange(n_field, dtype=np.int64) + 10**9, name="source_id", index=0)
     return sample, field

@@ -43,7 +43,7 @@ def perfect_run(seed, live=50, dimension=2, n_delete=1, place=lambda u: u):
 
 
 def test_live_counts_by_hand():
-    # three prior draws die at −5, −4, −3; the births at −5 and −4 keep it at three, then it runs dry
+    # three prior draws die at −5, −4, −3; the births at −5 and −4 keep it at three, then it ends
     log_l = np.array([-5.0, -4.0, -3.0, -2.0, -1.0])
     birth = np.array([-np.inf, -np.inf, -np.inf, -5.0, -4.0])
     np.testing.assert_array_equal(live_counts(log_l, birth), [3, 3, 3, 2, 1])

@@ -172,5 +172,5 @@ def test_model_files_that_cannot_be_used(tmp_path, text, message):
 
 
 def test_unknown_model_lists_those_there_are():
-    with pytest.raises(ValueError, match="no model 'mimo_cdm'; there are .*mimo_cmd"):
+    with pytest.raises(ValueError, match=r"no model 'mimo_cdm'; there are .*mimo_cmd"):
         load_model("mimo_cdm")

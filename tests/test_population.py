@@ -39,6 +39,9 @@ def unnormalised(function, mass):
     raise AssertionError
 
 
+compiled_cells = jax.jit(population_cells, static_argnames=("n_masses", "n_mass_ratios"))
+
+
 @pytest.fixture(scope="module")
 def grid():
     return load_grid("parsec", ("G", "BP", "RP"))
@@ -118,7 +121,7 @@ def test_equal_mass_binary_is_twice_as_bright():
 def test_cells_of_pairs_run_from_single_to_twice_as_bright(isochrone):
     """With many cells in q the last one lies at q = 1, 0.7526 mag above its singles."""
     n, n_q = 200, 60
-    cells = population_cells(
+    cells = compiled_cells(
         isochrone,
         TO_PLANE,
         (-30.0, 40.0),
@@ -180,7 +183,7 @@ def test_cells_keep_mean_and_covariance_of_the_sequence(isochrone):
     """Few cells or many: the same mean magnitude and colour of the population."""
     moments = []
     for n in (32, 512):
-        cells = population_cells(
+        cells = compiled_cells(
             isochrone,
             TO_PLANE,
             (-30.0, 40.0),
@@ -217,7 +220,7 @@ def test_companions_below_the_grid_add_no_light():
     line = Isochrone(
         mass, jnp.array([[10.0, 10.0, 10.0], [7.0, 7.0, 7.0], [4.0, 4.0, 4.0]]), jnp.zeros((3, 3))
     )
-    cells = population_cells(
+    cells = compiled_cells(
         line,
         TO_PLANE,
         (-30.0, 40.0),

@@ -129,7 +129,7 @@ def test_two_modes_keep_their_shares():
     run = jc.nested(model, None, key=jax.random.key(1), live=200)
     found = attributes(run)
     assert abs(found["log_evidence"] - truth) < 4 * found["log_evidence_error"]
-    # live points settle in a mode by its volume, half each: σ(share) ≈ 4 · 0.3 · 0.7 · √(1/4 · 1/200)
+    # live points settle in a mode by volume, half each: σ(share) ≈ 4 · 0.3 · 0.7 · √(1/4 · 1/200)
     assert share_of_second_mode(run) == pytest.approx(0.7, abs=4 * 0.03)
 
 
@@ -250,4 +250,3 @@ def test_no_finite_likelihood_is_said(sampler):
     model = jc.Model({"a": dist.Uniform(0.0, 1.0)}, lambda p, d: jnp.log(p["a"] - 2.0) * d)
     with pytest.raises(ValueError, match="prior draws has a finite likelihood"):
         sampler(model, jnp.ones(1), key=jax.random.key(0))
-

@@ -13,6 +13,7 @@ import io
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ EXTINCTION_DEGREE = (
 )
 
 
-def _open(folder: Path, name: str):
+def _open(folder: Path, name: str) -> Any:
     """Open the HDF5 file called `name`, unpacked or inside one of the wheels."""
     import h5py
 
@@ -75,7 +76,7 @@ def build_grid(folder: Path, name: str, step: int) -> dict[str, np.ndarray]:
         axes[2] <= LAST_EEP,
     ]
     nodes = nodes[np.ix_(*inside)]
-    used = np.isfinite(nodes[..., 0]).any(axis=(0, 1)).nonzero()[0]
+    used = np.flatnonzero(np.isfinite(nodes[..., 0]).any(axis=(0, 1)))
     # the lower main sequence runs through five magnitudes in two dozen EEPs: keep all of those
     length = np.nanmedian(np.abs(np.diff(nodes[..., 3], axis=2)), axis=(0, 1))
     index = np.arange(len(length))
@@ -128,7 +129,7 @@ def main() -> None:
     if len(sys.argv) not in (2, 3):
         raise SystemExit(__doc__)
     folder, step = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) == 3 else 3
-    tables = {name: build_grid(folder, name, step) for name in GRIDS}
+    tables: dict[str, dict[str, Any]] = {name: build_grid(folder, name, step) for name in GRIDS}
     tables["bolometric"] = build_bolometric(folder)
     for name, table in tables.items():
         np.savez_compressed(HERE / f"{name}.npz", **table)

@@ -1,0 +1,145 @@
+"""Evidence: nested sampling against analytic values, and against dynesty on the shipped mock.
+
+    python benchmarks/evidence.py analytic [SEEDS [LIVE]]    7 parameters, closed forms
+    python benchmarks/evidence.py dynesty [LIVE]             the cluster of `jaxcluster demo`
+
+Problems: a correlated Gaussian of about 17 nats; two Gaussians of weights 0.3 and 0.7, five
+widths apart in each of two coordinates; a curved one, x1 ~ N(0, 1), x2 | x1 ~ N(x1²/2, 0.2), and
+five narrow Gaussians. All in boxes, so ln Z is minus the log of the box's volume.
+"""
+
+import sys
+import time
+
+import jax
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 2)
+
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+from jax.scipy.special import logsumexp  # noqa: E402
+from jax.scipy.stats import norm  # noqa: E402
+from numpyro.distributions import Uniform  # noqa: E402
+
+import jaxcluster as jc  # noqa: E402
+from jaxcluster.model import Flat  # noqa: E402
+
+DIMENSIONS, HALF = 7, 10.0
+WIDTH = 0.4  # of the Gaussians; 7 (ln 20 − ln(0.4 √(2πe))) = 17.5 nats
+
+
+def correlated(x):
+    """Correlated Gaussian, correlation 0.8 between neighbours."""
+    index = np.arange(DIMENSIONS)
+    cov = WIDTH**2 * 0.8 ** np.abs(index[:, None] - index)
+    root = np.linalg.cholesky(cov / np.exp(np.linalg.slogdet(cov)[1] / DIMENSIONS) * WIDTH**2)
+    y = jnp.linalg.solve(jnp.asarray(root), x)
+    return norm.logpdf(y).sum() - np.log(np.diag(root)).sum()
+
+
+def two_modes(x):
+    """Weights 0.3 and 0.7 at ±2.5 widths (of 1) in two coordinates."""
+    rest = norm.logpdf(x[2:], scale=WIDTH).sum()
+    modes = [norm.logpdf(x[:2], loc=s * 2.5 * WIDTH, scale=WIDTH).sum() for s in (-1, 1)]
+    return logsumexp(jnp.stack(modes), b=jnp.array([0.3, 0.7])) + rest
+
+
+def curved(x):
+    """Banana in two coordinates, Gaussian in the rest."""
+    banana = norm.logpdf(x[0]) + norm.logpdf(x[1], loc=0.5 * x[0] ** 2, scale=0.2)
+    return banana + norm.logpdf(x[2:], scale=WIDTH).sum()
+
+
+PROBLEMS = {"correlated": correlated, "two modes": two_modes, "curved": curved}
+
+
+def analytic(seeds: int, live: int) -> None:
+    """Print error, quoted error, evaluations and cost of each problem, means over seeds."""
+    truth = -DIMENSIONS * np.log(2 * HALF)
+    prior = {f"x{i}": Uniform(-HALF, HALF) for i in range(DIMENSIONS)}
+    columns = ("error", "scatter", "quoted", "worst", "evaluations", "CPU s", "compile", "rank p")
+    print(f"{'problem':>11} " + " ".join(f"{c:>11}" for c in columns))
+    for name, density in PROBLEMS.items():
+        model = jc.Model(
+            prior, lambda p, data, f=density: f(jnp.stack([p[k] for k in prior]))[None]
+        )
+        runs = [
+            jc.nested(model, None, key=jax.random.key(seed), live=live)["posterior"].attrs
+            for seed in range(seeds)
+        ]
+        error = np.array([r["log_evidence"] for r in runs]) - truth
+        quoted = np.array([r["log_evidence_error"] for r in runs])
+        costs = ("evaluations", "cpu_seconds", "compile_seconds")
+        mean = {k: np.mean([r[k] for r in runs]) for k in costs}
+        print(
+            f"{name:>11} {error.mean():11.3f} {error.std(ddof=1):11.3f} {quoted.mean():11.3f} "
+            f"{np.abs(error / quoted).max():11.2f} {mean['evaluations']:11.0f} "
+            f"{mean['cpu_seconds']:11.1f} {mean['compile_seconds']:11.1f} "
+            f"{np.median([r['insertion_rank_p'] for r in runs]):11.3f}",
+            flush=True,
+        )
+
+
+def against_dynesty(live: int) -> None:
+    """Evidence of the shipped mock by both samplers, from the same jitted likelihood."""
+    import dynesty
+
+    from jaxcluster.bayes_factor import inside
+    from jaxcluster.model_files import load_model
+
+    folder, limits = jc.__path__[0] + "/data/", (10.0, 18.0)
+    stars = inside(jc.from_table(folder + "mock_cluster.ecsv"), limits)
+    field = jc.fit_field(
+        jc.from_table(folder + "mock_field.ecsv"), limits, n_stars=len(stars), key=jax.random.key(0)
+    )
+    model = load_model("mimo_cmd")(stars, field=field, limits=limits, n_masses=128, n_mass_ratios=8)
+    ours = jc.nested(model, stars, key=jax.random.key(1), live=live)["posterior"].attrs
+    print(
+        f"blackjax nss: ln Z {ours['log_evidence']:.2f} ± {ours['log_evidence_error']:.2f}, "
+        f"{ours['evaluations']} evaluations, {ours['cpu_seconds']:.0f} CPU s",
+        flush=True,
+    )
+    flat = Flat(model, stars)
+    names = list(flat.bijections)
+    likelihood = jax.jit(
+        lambda theta: model.log_likelihood(dict(zip(names, theta, strict=True)), stars)
+    )
+
+    def cube(u):
+        return np.array([float(model.prior[n].icdf(v)) for n, v in zip(names, u, strict=True)])
+
+    begin = time.process_time()
+    sampler = dynesty.NestedSampler(
+        lambda theta: float(likelihood(jnp.asarray(theta))),
+        cube,
+        len(names),
+        nlive=live,
+        sample="rwalk",
+        rstate=np.random.default_rng(0),
+    )
+    sampler.run_nested(dlogz=0.01, print_progress=False)
+    found = sampler.results
+    print(
+        f"dynesty rwalk: ln Z {found.logz[-1]:.2f} ± {found.logzerr[-1]:.2f}, "
+        f"{int(np.sum(found.ncall))} evaluations, {time.process_time() - begin:.0f} CPU s"
+    )
+    difference = ours["log_evidence"] - found.logz[-1]
+    error = np.hypot(ours["log_evidence_error"], found.logzerr[-1])
+    print(f"difference {difference:.2f} = {difference / error:.1f} quoted errors")
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    what = sys.argv[1] if len(sys.argv) > 1 else ""
+    if what == "analytic":
+        seeds, live = (int(a) for a in (sys.argv[2:] + ["5", "400"][len(sys.argv) - 2 :]))
+        analytic(seeds, live)
+    elif what == "dynesty":
+        against_dynesty(int(sys.argv[2]) if len(sys.argv) > 2 else 200)
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
