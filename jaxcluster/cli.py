@@ -67,12 +67,20 @@ def _start() -> None:
 
 @contextmanager
 def _errors():
-    """Print what went wrong in one line and leave with status 1."""
+    """Print what went wrong in one line and leave with status 1.
+
+    A user's likelihood may raise anything while it is traced; JAXCLUSTER_DEBUG=1 shows where.
+    """
+    known = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError)
     try:
         yield
-    except (ValueError, KeyError, FileNotFoundError, OSError, TypeError) as error:
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        screen.print(f"[bold red]error:[/] {text}", soft_wrap=True, markup=True)
+    except (ValueError, *known) as error:
+        if os.environ.get("JAXCLUSTER_DEBUG"):
+            raise
+        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        if not isinstance(error, (ValueError, KeyError, OSError)):
+            text = f"{type(error).__name__}: {text} (JAXCLUSTER_DEBUG=1 shows where)"
+        screen.print(f"error: {text}", style="bold red", soft_wrap=True, markup=False)
         raise typer.Exit(1) from None
 
 
@@ -205,10 +213,7 @@ def fit(
             stars = inside(stars, interval)
             density = fit_field(others, interval, n_stars=len(stars), key=field_key)
             options.update(field=density, limits=interval)
-        try:
-            built = build(stars, **options)
-        except TypeError as error:
-            raise ValueError(f"model {model}: build() refused its arguments: {error}") from error
+        built = build(stars, **options)
         posterior = sampler_of(method, live)(built, stars, key=key, progress=say)
         attributes = posterior["posterior"].attrs
         summary = {
@@ -296,6 +301,7 @@ def simulate(
         with whole(out) as folder:
             for name, table in zip(("cluster", "field"), tables, strict=True):
                 table.meta = {"truth": parameters, "seed": seed}
+                table.round(6)
                 table.write(folder / f"{name}.ecsv", format="ascii.ecsv")
     screen.print(f"wrote {out}/cluster.ecsv ({n_stars} stars) and field.ecsv ({n_field})")
 

@@ -157,6 +157,13 @@ class PopulationModel(eqx.Module):
                 "use grid.select(bands)"
             )
 
+    @property
+    def absolute_range(self) -> tuple[float, float]:
+        """Brightest and faintest absolute magnitude of the grid's stars, without extinction."""
+        _, matrix = plane_of(self.columns)
+        magnitudes = self.grid.magnitudes[..., 0, :] @ jnp.asarray(matrix[0])
+        return float(magnitudes.min()), float(magnitudes.max())
+
     def isochrone(self, parameters: Mapping[str, Float[Array, ""] | float]) -> Isochrone:
         """Single stars at `parameters`, in apparent magnitudes."""
 

@@ -5,6 +5,7 @@ The files lie in `models/` of a checkout and inside the package in a wheel.
 
 import importlib.util
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 
 from jaxcluster.model import Model
@@ -41,4 +42,15 @@ def load_model(model: str) -> Callable[..., Model]:
         raise ValueError(f"model file {path} raised {type(error).__name__}: {error}") from error
     if not callable(getattr(module, "build", None)):
         raise ValueError(f"model file {path} defines no function build(stars, ...) -> Model")
-    return module.build
+
+    @wraps(module.build)
+    def build(*arguments, **options):
+        try:
+            return module.build(*arguments, **options)
+        except (ValueError, FileNotFoundError):
+            raise  # their words are meant for the user
+        except (Exception, SystemExit) as error:
+            kind = type(error).__name__
+            raise ValueError(f"model file {path}: build() raised {kind}: {error}") from error
+
+    return build

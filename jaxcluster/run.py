@@ -18,6 +18,7 @@ def _distribution(text: str):
     """Read NAME=DISTRIBUTION, numbers only: nothing is evaluated."""
     import ast
 
+    import jax
     import numpyro.distributions as distributions
 
     name, separator, expression = text.partition("=")
@@ -28,12 +29,14 @@ def _distribution(text: str):
         positional = [ast.literal_eval(a) for a in call.args]
         named = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
         kind = getattr(distributions, call.func.id)
-        return name.strip(), kind(
+        prior = kind(
             *map(float, positional),
             **{k: float(v) for k, v in named.items()},
             validate_args=True,
         )
-    except (AttributeError, SyntaxError, ValueError, TypeError) as error:
+        prior.log_prob(prior.sample(jax.random.key(0)))  # a base class has neither
+        return name.strip(), prior
+    except (AttributeError, NotImplementedError, SyntaxError, ValueError, TypeError) as error:
         raise ValueError(
             f"--prior {text!r}: expected NAME=DISTRIBUTION with a numpyro distribution of numbers, "
             "such as distance_modulus=Normal(9.7,0.1) or a_v=Uniform(0,1)"

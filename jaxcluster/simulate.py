@@ -186,6 +186,13 @@ def simulate_cluster(
         A table in Gaia's column names with `source_id`, `true_member`, `true_mass` [solar] and
         `true_mass_ratio` (0 for single stars), shuffled.
     """
+    if n < 1:
+        raise ValueError(f"n = {n}: simulate at least one star")
+    for name, (low, high) in grid.bounds.items():
+        if not low <= parameters[name] <= high:
+            raise ValueError(
+                f"{name} = {parameters[name]:g}: the {grid.name} isochrones cover {low:g} to {high:g}"
+            )
     rng = _generator(key)
     n_field = rng.binomial(n, parameters["field_fraction"])
     isochrone = grid.isochrone(parameters["log_age"], parameters["metallicity"], parameters["a_v"])

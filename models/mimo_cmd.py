@@ -6,6 +6,7 @@ Default priors after Li & Shao (2022, Table 1), wider where real clusters need i
 and edit it to try something else; `jaxcluster bayes-factor --model FILE.py` takes the copy.
 """
 
+import jax
 import jax.numpy as jnp
 from numpyro.distributions import LogUniform, Uniform
 
@@ -48,6 +49,15 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=256, n_ma
         n_mass_ratios=n_mass_ratios,
         fixed=fixed,
     )
+    brightest, faintest = population.absolute_range
+    draws = prior["distance_modulus"].sample(jax.random.key(0), (1000,))
+    nearest, farthest = float(draws.min()), float(draws.max())
+    # two magnitudes for what binaries add and a good deal of extinction takes
+    if limits[1] < brightest + nearest - 2 or limits[0] > faintest + farthest + 2:
+        raise ValueError(
+            f"no isochrone reaches magnitudes {limits[0]:g} to {limits[1]:g} at distance moduli "
+            f"{nearest:.1f} to {farthest:.1f}: check the limits and the prior of distance_modulus"
+        )
     log_field = field(stars)  # has no parameters: once per star
 
     def pointwise(parameters, stars):

@@ -207,7 +207,7 @@ def test_masses_of_simulated_stars():
     density = jax.jit(lambda: model_of("optical", error=0.01)({**TRUTH, "model_scatter": 0.01}))()
     found = jax.jit(lambda d, s: d.stellar_parameters(s))(density, stars)
     np.testing.assert_allclose(found.mass[:3], mass, rtol=0.02)
-    np.testing.assert_allclose(found.mass[3:], mass, rtol=0.03)
+    np.testing.assert_allclose(found.mass[3:], mass, rtol=0.06)  # pairs of q < 1 too
     assert float(found.binary[3:].min()) > 0.95
     assert float(found.mass_ratio[3:].min()) > 0.9
     assert (found.mass2 >= found.mass**2 * (1 - 1e-5)).all()

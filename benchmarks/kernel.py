@@ -1,0 +1,145 @@
+"""Time of the kernel: value and gradient, dense and local, in either precision.
+
+`python benchmarks/kernel.py [--quick]` measures n stars on a bent sequence of nine magnitudes, with
+errors of 0.003 to 0.03 mag, against k cells in order along it (as many as NGC 2682's fit has):
+
+    dense   `log_density`, all pairs          local   `log_density_local`, pairs within reach
+    value   Σ ln(field + p)                   +grad   its value and gradient by x, S, w, μ and V
+
+in milliseconds, medians of calls that follow a first one (which compiles, and is timed apart), all
+in turn in one process: figures in one line compare. `peer` is the value and gradient of the same
+sum by plain autodiff of numpyro's `MixtureSameFamily` of `MultivariateNormal`, over the dense
+kernel's, where its n × k arrays fit in memory. `|Δ|` is the largest difference in ln(field + p) of
+one star, local in this precision against dense in float64.
+
+On 2 cores of an EPYC that others used at the same time (load 4: ratios hold, times are too long by
+a factor of 2 or so), jax 0.10.2:
+
+        n     k  pairs    dense   +grad   local   +grad  10⁹/s  ratio: dense  local  peer    |Δ|
+      100   500  float32   0.50    1.05    0.13    0.43   0.10           2.1    3.3    36  4e-06
+      100   500  float64   0.48    2.06    0.25    0.50   0.10           4.3    2.0    13  4e-14
+      100  3328  float32   1.20    3.84    0.17    1.62   0.28           3.2    9.7    37  4e-06
+      100  3328  float64   1.91   11.12    0.29    1.29   0.17           5.8    4.4    19  7e-11
+     1228   500  float32   1.72    5.54    0.21    3.39   0.36           3.2   16.3    51  8e-06
+     1228   500  float64   3.98   12.76    0.48    2.49   0.15           3.2    5.2    24  2e-11
+     1228  3328  float32  18.19   64.35    1.12   19.59   0.22           3.5   17.5     –  9e-06
+     1228  3328  float64  21.49  111.38    2.22   19.08   0.19           5.2    8.6     –  9e-11
+    10000   500  float32  28.14   64.05    1.78   18.73   0.18           2.3   10.5     –  3e-05
+    10000   500  float64  32.31  137.79    6.62   25.21   0.15           4.3    3.8     –  7e-10
+    10000  3328  float32  114.1   433.2    8.90   88.12   0.29           3.8    9.9     –  2e-05
+    10000  3328  float64  185.3   835.0   24.23  150.50   0.18           4.5    6.2     –  1e-09
+
+Skipping pairs makes a value 4 to 16 times faster, a value and gradient 2.4 to 7 times: the local
+gradient costs 10 to 17 local values in float32, the dense one 3 dense values. Compiling all four
+functions of a line takes 7 to 14 s.
+"""
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from jaxcluster.gaussian import log_density
+from jaxcluster.local import log_density_local
+
+FIELD = 0.05 / 20  # of the diagram's size, as in every model
+PEER_PAIRS = 700_000  # some 100 bytes a pair and array, a few dozen arrays
+
+
+def sequence(n: int, k: int) -> tuple[jax.Array, ...]:
+    rng = np.random.default_rng(1)
+
+    def on_it(t):
+        return np.c_[9.0 + 9.0 * t, 0.4 + 1.5 * t**2]
+
+    x = on_it(rng.uniform(0, 1, n)) + rng.normal(0, 0.05, (n, 2))
+    errors = 10 ** rng.uniform(-2.5, -1.5, (n, 1, 1))
+    along = np.array([4.5, 1.0]) / k
+    covs = np.outer(along, along) + 4e-4 * np.eye(2)
+    arrays = (
+        x[np.argsort(x[:, 0])],
+        errors**2 * np.diag([1.0, 2.0]),
+        np.full(k, 1.0 / k),
+        on_it(np.linspace(0, 1, k)),
+        np.broadcast_to(covs, (k, 2, 2)),
+    )
+    return tuple(jnp.asarray(a) for a in arrays)
+
+
+def numpyro_density(x, noise, weights, means, covs):
+    def one(a, s):
+        parts = dist.MultivariateNormal(means, covs + s)
+        return dist.MixtureSameFamily(dist.Categorical(probs=weights), parts).log_prob(a)
+
+    return jax.vmap(one)(x, noise)
+
+
+def measured(function: Callable, arguments: Any, calls: int) -> tuple[float, float]:
+    """Median time of a call, and the time of the first [ms]."""
+    times = []
+    for _ in range(1 + calls):
+        start = time.perf_counter()
+        jax.block_until_ready(function(arguments))
+        times.append(1e3 * (time.perf_counter() - start))
+    return float(np.median(times[1:])), times[0]
+
+
+def with_field(density: Callable, **options) -> Callable:
+    def each(arguments):
+        return jnp.logaddexp(jnp.log(FIELD), jnp.log(0.95) + density(*arguments, **options))
+
+    return each
+
+
+def line(n: int, k: int, name: str, calls: int) -> str:
+    pairs = jnp.dtype(name)
+    arguments = sequence(n, k)
+    dense = with_field(log_density, pairs=pairs)
+    local = with_field(log_density_local, pairs=pairs)
+    exact = jax.jit(with_field(log_density))(arguments)
+    difference = float(jnp.abs(jax.jit(local)(arguments) - exact).max())
+    found, first = [], 0.0
+    for each in (dense, local):
+        for function in (
+            jax.jit(lambda a, e=each: e(a).sum()),
+            jax.jit(jax.value_and_grad(lambda a, e=each: e(a).sum())),
+        ):
+            median, compiled = measured(function, arguments, calls)
+            found.append(median)
+            first += compiled
+    peer = "–"
+    if n * k <= PEER_PAIRS:
+        # the pairs' precision throughout: the peer has no mixed one
+        same = tuple(a.astype(pairs) for a in arguments)
+        autodiff = jax.jit(jax.value_and_grad(lambda a: with_field(numpyro_density)(a).sum()))
+        peer = f"{measured(autodiff, same, max(3, calls // 3))[0] / found[1]:.0f}"
+    cells = [n, k, name, *(f"{t:.2f}" for t in found), f"{1e-6 * n * k / found[0]:.2f}"]
+    cells += [f"{found[1] / found[0]:.1f}", f"{found[3] / found[2]:.1f}", peer]
+    return " | ".join(str(c) for c in [*cells, f"{difference:.0e}", f"{first / 1e3:.1f}"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="without n = 10 000")
+    quick = parser.parse_args().quick
+    jax.config.update("jax_enable_x64", True)
+    print(f"{os.cpu_count()} cores, {platform.machine()}, jax {jax.__version__}")
+    print(
+        "n | k | pairs | dense value | dense +grad | local value | local +grad | 10⁹ pairs/s dense"
+    )
+    print("  | grad/value dense | local | peer/dense +grad | |Δ| | first calls [s]")
+    for n in (100, 1228) if quick else (100, 1228, 10_000):
+        for k in (500, 3328):
+            for name in ("float32", "float64"):
+                print(line(n, k, name, 9 if n > 5000 else 25), flush=True)
+
+
+if __name__ == "__main__":
+    main()
