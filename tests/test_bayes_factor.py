@@ -62,7 +62,7 @@ def cluster(tables):
         jc.from_table(tables[1]),
         key=jax.random.key(0),
         limits=LIMITS,
-        sampler=partial(jc.nested, live=30),
+        sampler=partial(jc.nested, live=30, inner_steps=5),
         **SMALL,
     )
 
@@ -124,7 +124,7 @@ def test_field_stars_are_no_cluster(tables):
         field[40:],
         key=jax.random.key(1),
         limits=LIMITS,
-        sampler=partial(jc.nested, live=30),
+        sampler=partial(jc.nested, live=30, inner_steps=5),
         **SMALL,
     )
     assert result.log10_bayes_factor < 2.0

@@ -109,7 +109,7 @@ def test_simulated_stars_follow_it(plane):
     ]
     counts = np.histogram2d(x[:, 0], x[:, 1], bins=bins)[0]
     found = counts / len(x)
-    # half the sum of differences is the share of stars in a wrong bin; Poisson noise alone: 0.8 %
+    # half the sum of differences is the share of stars in a wrong bin; Poisson noise alone: 1.6 %
     noise = np.sqrt(probability / len(x))
     wrong = 0.5 * np.abs(found - probability).sum()
     assert wrong < 0.02

@@ -97,7 +97,7 @@ def test_value_is_numpyros(d, shared):
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
-@pytest.mark.parametrize("d", range(1, 7))
+@pytest.mark.parametrize("d", [1, 2, 3, 6])
 def test_gradients_are_those_of_the_dense_formula(d, shared):
     arguments = problem(10 + d, 41, 5, d, shared=shared)
     ours = gradient_of(log_density)(arguments)
@@ -107,7 +107,7 @@ def test_gradients_are_those_of_the_dense_formula(d, shared):
 
 
 @pytest.mark.parametrize("argument", range(5), ids=ARGUMENTS)
-@pytest.mark.parametrize("d", [1, 2, 5])
+@pytest.mark.parametrize("d", [1, 2, 6])
 def test_gradients_are_finite_differences_of_scipy(d, argument):
     """A central difference along a random direction, of a value that shares no code with ours."""
     arguments = problem(20 + d, 9, 4, d)

@@ -130,7 +130,7 @@ def test_several_files_make_the_same_grid_as_one(tmp_path):
     assert parts.name == "parts"
     assert parts.metallicity == whole.metallicity
     np.testing.assert_array_equal(parts.magnitudes, whole.magnitudes)
-    np.testing.assert_array_equal(parts.root_mass_step, whole.root_mass_step)
+    np.testing.assert_array_equal(parts.initial_mass, whole.initial_mass)
 
 
 def test_basti_gravity_against_astropy():

@@ -235,13 +235,12 @@ def test_companions_below_the_grid_add_no_light():
     np.testing.assert_allclose(pairs[dark], np.broadcast_to(single, pairs[dark].shape), atol=1e-9)
 
 
-@pytest.mark.parametrize("n_points", [500, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_no_nan_and_no_negative_weight_in_the_prior_box(grid, n_points):
+def test_no_nan_and_no_negative_weight_in_the_prior_box(grid):
     """Everywhere in the default priors: finite cells of weight ≥ 0, and a finite normalisation.
 
     128 cells along the isochrone and 8 in q instead of 256 and 12, for time.
     """
-    rng = np.random.default_rng(6)
+    n_points, rng = 10_000, np.random.default_rng(6)
     box = {
         "log_age": (6.2, 10.15),
         "metallicity": (-2.0, 0.45),
