@@ -9,6 +9,21 @@ DATA is the folder with cluster.parquet and field.parquet of MiMO's authors (122
 Peer: MiMO's own code with dynesty, 400 live points, on the same stars: ln Z = -839.8 ± 0.35,
 log10 BF ≈ 853, 405 015 evaluations at 3.4 ms, 23 CPU minutes; log age 9.593, [M/H] 0.279, distance
 modulus 9.587, A_V 0.002, f_field 0.066 with the same isochrones, no model scatter.
+
+Measured on 2 shared cores (load 3-6), 2026-11-22, PARSEC, 100 live points, limits 8-18: log10 BF
+863.4 ± 0.3, ln Z -694.65 ± 0.60 against -2682.78, information 35.2 nats, rank p 0.45, 331 011
+evaluations, 911 CPU s + 30 s compiling; log age 9.650 (9.648, 9.653), [M/H] 0.193 (0.184, 0.203),
+distance modulus 9.499 (9.493, 9.505), A_V 0.008, slope -1.09, f_b 0.51, f_field 0.054, scatter
+0.0185.
+
+`converge`, ln L at the best fit (bar: doubling moves it by less than 0.5):
+
+    masses × ratios   128 × 12   256 × 6   256 × 12   512 × 12   256 × 24   512 × 24   1024 × 24
+    cells                1664      1792       3328       6656       6400      12800       25600
+    ln L              -649.61   -659.69    -652.10    -654.70    -653.35    -656.04     -656.27
+
+so the bar is met at 512 × 24 cells, not at the default of 256 × 12, which is 4.2 nats off: the
+model scatter of 0.0185 mag resolves the red clump and the turn-off more finely than its cells do.
 """
 
 import resource

@@ -62,7 +62,7 @@ def cluster(tables):
         jc.from_table(tables[1]),
         key=jax.random.key(0),
         limits=LIMITS,
-        sampler=partial(jc.nested, live=30, inner_steps=5),
+        sampler=partial(jc.nested, live=20, inner_steps=5),
         **SMALL,
     )
 
@@ -117,6 +117,7 @@ def test_masses_of_members(cluster, tables):
     assert np.all((binary >= 0.0) & (binary <= 1.0 + 1e-6))
 
 
+@pytest.mark.slow
 def test_field_stars_are_no_cluster(tables):
     field = jc.from_table(tables[1])
     result = bayes_factor(
@@ -124,7 +125,7 @@ def test_field_stars_are_no_cluster(tables):
         field[40:],
         key=jax.random.key(1),
         limits=LIMITS,
-        sampler=partial(jc.nested, live=30, inner_steps=5),
+        sampler=partial(jc.nested, live=20, inner_steps=5),
         **SMALL,
     )
     assert result.log10_bayes_factor < 2.0

@@ -268,11 +268,11 @@ def test_bad_options(files, more, words):
 
 
 def test_limits_that_no_isochrone_reaches(files):
-    """Sample and field at G = 39: no isochrone is there; it says so, samples nothing."""
-    for name, n, seed in (("cluster", 40, 0), ("field", 80, 1)):
-        stars(n, seed, g=39.0).write(files / f"{name}.ecsv", overwrite=True)
+    """Sample and field at G = 38: no isochrone is there; it says so, samples nothing."""
+    for name, n, seed in (("cluster", 100, 0), ("field", 300, 1)):
+        stars(n, seed, g=36.6, colour=0.0).write(files / f"{name}.ecsv", overwrite=True)
     (files / "small.py").write_text(SMALL_CMD)
-    result, out = bayes(files, "--limits", "38,39.9", model=files / "small.py")
+    result, out = bayes(files, "--limits", "37.5,39.5", model=files / "small.py")
     refused(result, "no isochrone reaches", out=out)
 
 
