@@ -191,7 +191,7 @@ def simulate_cluster(
     for name, (low, high) in grid.bounds.items():
         if not low <= parameters[name] <= high:
             raise ValueError(
-                f"{name} = {parameters[name]:g}: the {grid.name} isochrones cover {low:g} to {high:g}"
+                f"{name} = {parameters[name]:g}: isochrones {grid.name} cover {low:g} to {high:g}"
             )
     rng = _generator(key)
     n_field = rng.binomial(n, parameters["field_fraction"])

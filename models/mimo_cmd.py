@@ -50,7 +50,7 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=256, n_ma
         fixed=fixed,
     )
     brightest, faintest = population.absolute_range
-    draws = prior["distance_modulus"].sample(jax.random.key(0), (1000,))
+    draws = jnp.asarray(prior["distance_modulus"].sample(jax.random.key(0), (1000,)))
     nearest, farthest = float(draws.min()), float(draws.max())
     # two magnitudes for what binaries add and a good deal of extinction takes
     if limits[1] < brightest + nearest - 2 or limits[0] > faintest + farthest + 2:
