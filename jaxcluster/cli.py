@@ -238,7 +238,7 @@ def fit(
 
 
 @app.command()
-def demo(seed: Seed = 0, live: Live = 40, out: Out = None, as_json: Json = False) -> None:
+def demo(seed: Seed = 0, live: Live = 32, out: Out = None, as_json: Json = False) -> None:
     """The whole job on a simulated cluster of known truth that comes with jaxcluster."""
     _start()
     folder = Path(__file__).parent / "data"
@@ -250,8 +250,8 @@ def demo(seed: Seed = 0, live: Live = 40, out: Out = None, as_json: Json = False
             live=live,
             limits="10,18",
             say=say,
-            n_masses=128,  # 150 stars do not need the cells of a thousand
-            n_mass_ratios=8,
+            n_masses=96,  # 150 stars do not need the cells of a thousand
+            n_mass_ratios=6,
         )
         from jaxcluster.table import read_table
 
