@@ -6,6 +6,16 @@
 Problems: a correlated Gaussian of about 17 nats; two Gaussians of weights 0.3 and 0.7, five
 widths apart in each of two coordinates; a curved one, x1 ~ N(0, 1), x2 | x1 ~ N(x1²/2, 0.2), and
 five narrow Gaussians. All in boxes, so ln Z is minus the log of the box's volume.
+
+Measured on 2 shared cores, five seeds, 400 live points, d inner slices (the default is now 2 d, at
+twice the evaluations; the curved problem's mean error is then 0.17, the worst 2.7 quoted errors):
+
+    problem      mean error  scatter  quoted  worst/quoted  evaluations  CPU s  compile s
+    correlated        0.094    0.196   0.213          1.59      340 369    3.8        6.2
+    two modes        -0.006    0.258   0.204          1.81      334 830    2.3        5.7
+    curved            0.322    0.217   0.202          3.52      329 343    2.3        5.6
+
+The comparison with dynesty has not been run yet.
 """
 
 import sys

@@ -6,6 +6,9 @@
 DATA is the folder of NGC 2682 (field.parquet). Theory: E[BF | field] = 1, so of samples drawn from
 the density itself at most 1 % have BF > 100, whatever the model; what real field stars show beyond
 that is the error of the density. MiMO's own code has log10 BF = -0.56 ± 0.10 for 400 real ones.
+
+Measured so far: one real draw (seed 0, 50 live points): -1.97 ± 0.15, 66 065 evaluations, 239 CPU s
+on a loaded machine. The other draws have not been run yet.
 """
 
 import sys
