@@ -1,13 +1,13 @@
 """Evidence: nested sampling against analytic values, and against dynesty on the shipped mock.
 
-    python benchmarks/evidence.py analytic [SEEDS [LIVE]]    7 parameters, closed forms
+    python benchmarks/evidence.py analytic [SEEDS [LIVE [INNER]]]    7 parameters, closed forms
     python benchmarks/evidence.py dynesty [LIVE]             the cluster of `jaxcluster demo`
 
 Problems: a correlated Gaussian of about 17 nats; two Gaussians of weights 0.3 and 0.7, five
 widths apart in each of two coordinates; a curved one, x1 ~ N(0, 1), x2 | x1 ~ N(x1²/2, 0.2), and
 five narrow Gaussians. All in boxes, so ln Z is minus the log of the box's volume.
 
-Measured on 2 shared cores, five seeds, 400 live points, d inner slices (the default is now 2 d, at
+Measured on 2 shared cores, `analytic 5 400 7`: d inner slices (the default is now 2 d = 14, at
 twice the evaluations; the curved problem's mean error is then 0.17, the worst 2.7 quoted errors):
 
     problem      mean error  scatter  quoted  worst/quoted  evaluations  CPU s  compile s
@@ -64,7 +64,7 @@ def curved(x):
 PROBLEMS = {"correlated": correlated, "two modes": two_modes, "curved": curved}
 
 
-def analytic(seeds: int, live: int) -> None:
+def analytic(seeds: int = 5, live: int = 400, inner: int | None = None) -> None:
     """Print error, quoted error, evaluations and cost of each problem, means over seeds."""
     truth = -DIMENSIONS * np.log(2 * HALF)
     prior = {f"x{i}": Uniform(-HALF, HALF) for i in range(DIMENSIONS)}
@@ -75,7 +75,9 @@ def analytic(seeds: int, live: int) -> None:
             prior, lambda p, data, f=density: f(jnp.stack([p[k] for k in prior]))[None]
         )
         runs = [
-            jc.nested(model, None, key=jax.random.key(seed), live=live)["posterior"].attrs
+            jc.nested(model, None, key=jax.random.key(seed), live=live, inner_steps=inner)[
+                "posterior"
+            ].attrs
             for seed in range(seeds)
         ]
         error = np.array([r["log_evidence"] for r in runs]) - truth
@@ -143,8 +145,7 @@ def main() -> None:
     """Run what the command line asks for."""
     what = sys.argv[1] if len(sys.argv) > 1 else ""
     if what == "analytic":
-        seeds, live = (int(a) for a in (sys.argv[2:] + ["5", "400"][len(sys.argv) - 2 :]))
-        analytic(seeds, live)
+        analytic(*(int(a) for a in sys.argv[2:]))
     elif what == "dynesty":
         against_dynesty(int(sys.argv[2]) if len(sys.argv) > 2 else 200)
     else:

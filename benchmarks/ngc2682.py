@@ -44,7 +44,7 @@ import jaxcluster as jc  # noqa: E402
 from jaxcluster.bayes_factor import bayes_factor, inside  # noqa: E402
 from jaxcluster.model import Flat  # noqa: E402
 from jaxcluster.model_files import load_model  # noqa: E402
-from jaxcluster.sample import _climb  # noqa: E402
+from jaxcluster.sample import climb  # noqa: E402
 
 LIMITS = (8.0, 18.0)
 BEST = {  # start of the climb: near the published solution
@@ -71,7 +71,7 @@ def best_fit(stars, field, **options):
     """Return the maximum a posteriori parameters of a model with these options."""
     flat = Flat(load_model("mimo_cmd")(stars, field=field, limits=LIMITS, **options), stars)
     start = {n: flat.bijections[n].inv(jnp.asarray(v)) for n, v in BEST.items()}
-    z, _ = _climb(flat, jax.tree.map(lambda a: a[None], start), steps=600)
+    z, _ = climb(flat, jax.tree.map(lambda a: a[None], start), steps=600)
     return flat.parameters(jax.tree.map(lambda a: a[0], z))
 
 

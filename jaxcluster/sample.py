@@ -6,18 +6,17 @@ posterior's `attrs` record the evidence (nested), cost, seed and versions.
 
 import time
 from collections.abc import Callable
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PRNGKeyArray
 
 from jaxcluster.evidence import integrate
 from jaxcluster.model import Flat, Model
+from jaxcluster.slice_sampling import slice_sampler
 
 Progress = Callable[[str], None]
 PACKAGES = ("jaxcluster", "jax", "numpyro", "blackjax", "numpy", "arviz")
@@ -40,105 +39,6 @@ class Stopwatch:
         """Return both accounts; the second is not contained in the first."""
         total = time.process_time() - self.start
         return {"cpu_seconds": total - self.compiling, "compile_seconds": self.compiling}
-
-
-def _step_out(rng_key, in_slice, width, max_expansions):
-    """Neal's (2003, fig. 3) stepping out, both sides in one loop.
-
-    Does what `blackjax.mcmc.slice.stepping_out` does with one copy of the likelihood in place of
-    four: the compiler inlines every copy, and they are most of the compile time.
-    """
-    place_key, share_key = jax.random.split(rng_key)
-    left = -width * jax.random.uniform(place_key)
-    on_left = jnp.floor(max_expansions * jax.random.uniform(share_key)).astype(int)
-    budget = jnp.stack([on_left, max_expansions - 1 - on_left])
-
-    def step(carry):
-        ends, left_over, side = carry
-        expand = in_slice(ends[side]) & (left_over[side] > 0)
-        outwards = jnp.where(side == 0, -width, width)
-        ends = ends.at[side].add(jnp.where(expand, outwards, 0.0))
-        return ends, left_over.at[side].add(-expand.astype(int)), side + (~expand).astype(int)
-
-    start = (jnp.stack([left, left + width]), budget, jnp.zeros((), int))
-    ends, left_over, _ = jax.lax.while_loop(lambda carry: carry[2] < 2, step, start)
-    return ends[0], ends[1], (budget - left_over).sum(), lambda t: jnp.asarray(True)
-
-
-def _slice_sampler(flat: Flat, n_steps: int, n_delete: int, devices: int):
-    """Return blackjax's nested slice sampling, (init, step), put together from its parts."""
-    # imported here: blackjax computes on import, after which the number of CPU devices is fixed
-    from blackjax.mcmc.slice import build_kernel
-    from blackjax.ns import from_mcmc, nss
-    from blackjax.ns.base import init_state_strategy
-
-    particle = partial(
-        init_state_strategy, logprior_fn=flat.log_prior, loglikelihood_fn=flat.log_likelihood
-    )
-    walk = nss.slice_constrained_step(
-        particle, build_kernel(interval=_step_out), nss.covariance_proposal
-    )
-    step = from_mcmc.build_kernel(
-        walk,
-        n_steps,
-        nss.live_covariance_factor,
-        n_delete,
-        update_strategy=_chains_apart(devices),
-    )
-
-    def start(positions):
-        return nss.init(
-            positions,
-            init_state_fn=lambda z: jax.lax.map(particle, z),
-            update_inner_kernel_params_fn=nss.live_covariance_factor,
-        )
-
-    return start, step
-
-
-def _chains_apart(devices: int):
-    """Return blackjax's update with chains run one after the other, shared among CPU devices.
-
-    Under vmap all chains of a batch wait for the slowest slice: half the evaluations are thrown
-    away on a CPU.
-    """
-
-    def strategy(step, n_steps, n_delete):
-        def run(keys, start, threshold, parameters):
-            def chain(arguments):
-                chain_key, state = arguments
-
-                def one(state, step_key):
-                    return step(step_key, state, loglikelihood_0=threshold, **parameters)
-
-                return jax.lax.scan(one, state, jax.random.split(chain_key, n_steps))
-
-            return jax.lax.map(chain, (keys, start))
-
-        if devices > 1:
-            split, shared = PartitionSpec("chains"), PartitionSpec()
-            run = jax.shard_map(
-                run,
-                mesh=Mesh(np.array(jax.devices()[:devices]), ("chains",)),
-                in_specs=(split, split, shared, shared),
-                out_specs=split,
-                check_vma=False,
-            )
-
-        def update(rng_key, state, loglikelihood_0, **parameters):
-            pick_key, walk_key = jax.random.split(rng_key)
-            alive = (state.particles.loglikelihood > loglikelihood_0).astype(float)
-            alive = jnp.where(alive.sum() > 0, alive, 1.0)
-            start = jax.random.choice(pick_key, alive.size, (n_delete,), p=alive / alive.sum())
-            particles = jax.tree.map(lambda a: a[start], state.particles)
-            keys = jax.random.split(walk_key, n_delete)
-            new, info = run(keys, particles, loglikelihood_0, parameters)
-            born = jnp.full_like(new.loglikelihood_birth, loglikelihood_0)
-            return new._replace(loglikelihood_birth=born), info
-
-        return update
-
-    return strategy
 
 
 def nested(
@@ -182,7 +82,7 @@ def nested(
     init_key, run_key, draw_key = jax.random.split(key, 3)
     first = jax.vmap(flat.draw)(jax.random.split(init_key, live))
     size = sum(leaf[0].size for leaf in jax.tree.leaves(first))
-    init, move = _slice_sampler(flat, inner_steps or max(5, 2 * size), batch, devices)
+    init, move = slice_sampler(flat, inner_steps or max(5, 2 * size), batch, devices)
     start = watch.compile(jax.jit(init), first)
     state = start(first)
     if not np.isfinite(np.asarray(state.particles.loglikelihood)).any():
@@ -307,7 +207,7 @@ def nuts(
     best = np.argsort(-np.where(np.isfinite(values), values, -np.inf))[:chains]
     z = jax.tree.map(lambda a: a[best], z)
     say(f"climbing from ln L = {values[best].max():.1f}")
-    z, values = _climb(flat, z)
+    z, values = climb(flat, z)
     z = jax.tree.map(lambda a: jnp.repeat(a[values.argmax()][None], chains, axis=0), z)
     say(f"NUTS from ln L = {values.max():.1f}: {chains} × ({warmup} + {draws}) steps")
     parallel = len(jax.devices()) >= chains
@@ -334,7 +234,7 @@ def nuts(
     return _to_arviz(flat, samples, statistics, attributes, watch)
 
 
-def _climb(flat: Flat, z, steps: int = 400):
+def climb(flat: Flat, z, steps: int = 400):
     """Adam on the log posterior from each start, one after the other; NUTS then starts high up."""
     import optax
 
