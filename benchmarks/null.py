@@ -30,7 +30,7 @@ from jaxcluster.model_files import load_model  # noqa: E402
 
 LIMITS = (8.0, 18.0)
 LIVE = 50
-CELLS = {"n_masses": 128, "n_mass_ratios": 8}
+CELLS = {"n_masses": 96, "n_mass_ratios": 6}
 
 
 def draw_from(density: jc.FieldDensity, like: jc.Stars, n: int, rng) -> jc.Stars:

@@ -14,10 +14,10 @@ from jaxcluster.field import fit_field as fit_field
 from jaxcluster.field import published_kde as published_kde
 from jaxcluster.isochrone import IsochroneGrid as IsochroneGrid
 from jaxcluster.isochrone import load_grid as load_grid
+from jaxcluster.mass_function import MassFunction as MassFunction
+from jaxcluster.mass_function import kroupa as kroupa
 from jaxcluster.model import Model as Model
 from jaxcluster.model import within as within
-from jaxcluster.population import MassFunction as MassFunction
-from jaxcluster.population import kroupa as kroupa
 from jaxcluster.sample import nested as nested
 from jaxcluster.sample import nuts as nuts
 from jaxcluster.stars import Stars as Stars

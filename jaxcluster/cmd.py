@@ -19,7 +19,8 @@ from jaxtyping import Array, Float
 from jaxcluster.density import AbstractDensity
 from jaxcluster.isochrone import Isochrone, IsochroneGrid
 from jaxcluster.local import log_density_local
-from jaxcluster.population import Cells, MassFunction, population_cells
+from jaxcluster.mass_function import MassFunction
+from jaxcluster.population import Cells, population_cells
 from jaxcluster.stars import Stars
 
 # A cell further from the limits than this many standard deviations adds less than 3e-7.
@@ -145,7 +146,7 @@ class PopulationModel(eqx.Module):
     columns: tuple[str, ...] = eqx.field(static=True)
     limits: tuple[float, float] = eqx.field(static=True)
     n_masses: int = eqx.field(static=True, default=256)
-    n_mass_ratios: int = eqx.field(static=True, default=12)
+    n_mass_ratios: int = eqx.field(static=True, default=16)
     fixed: Mapping[str, float] = eqx.field(default_factory=dict)
 
     def __check_init__(self):
@@ -204,11 +205,11 @@ class PopulationModel(eqx.Module):
             mass_function,
             binary_fraction=parameters["binary_fraction"],
             mass_ratio_slope=parameters.get("mass_ratio_slope", 0.0),
+            model_scatter=parameters["model_scatter"],
+            extinction_scatter=extinction_scatter,
             n_masses=self.n_masses,
             n_mass_ratios=self.n_mass_ratios,
-            extinction_scatter=extinction_scatter,
         )
-        cells = cells._replace(covs=cells.covs + scatter2 * jnp.eye(len(self.columns)))
         magnitude = cells.means[:, 0]
         deviation = jnp.sqrt(cells.covs[:, 0, 0] + self.errors(magnitude) ** 2)
         passed = ndtr((self.limits[1] - magnitude) / deviation) - ndtr(

@@ -4,66 +4,31 @@ A stellar population is a mass function along an isochrone; a share f_b of its s
 companion on the same isochrone, with mass ratio N(q) ∝ q^γ on [q_min, 1]. Between neighbouring
 masses, and between neighbouring mass ratios for binaries, lies a *cell*: a segment or quadrilateral
 whose weight is the exact integral of the mass function (and of the mass-ratio law) over it, and
-whose Gaussian has its centre and covariance. After Li & Shao (2022), who use points.
+whose Gaussian has its mean and covariance. After Li & Shao (2022), who use points.
+
+What the accuracy hangs on (NGC 2682, |Δ ln p| summed over 1227 stars, model scatter 0.0185 mag):
+
+    mean across a cell in q at its middle, 12 cells     28     from two Gauss-Legendre points   4
+    edges equidistant in q³                              4     in `mass_ratio_edges`            2
+    all sequences cut at the same 256 masses             6     each shifted against the others  4
+    single stars, too, at 256 masses                     4     at twice that number             2
+
+With the defaults (512 single cells and 256 × 16 of pairs) doubling all of them moves ln L by 0.4.
 """
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxcluster.isochrone import Isochrone
+from jaxcluster.mass_function import MassFunction, power_integral
 
 MIN_MASS_RATIO = 0.1  # without a lower limit γ ≤ −1 does not normalise
-
-# A uniform cell of length h has variance h²/12, but a chain of such Gaussians at steps of h ripples
-# by 39 %; of h²/6 (linear interpolation between nodes) by 7 %. So cells get twice their variance:
-# it only smooths *along* the sequence.
-CELL_VARIANCE = 1.5
+GOLDEN = 0.6180339887498949
 MAG = 1.0857362047581296  # 2.5 / ln 10: magnitudes per e-fold of flux
-
-
-class MassFunction(eqx.Module):
-    """Broken power law dN/dM ∝ M^slope, continuous at the breaks; slope −2.35 is Salpeter's.
-
-    Args:
-        slopes: one more than breaks, from low to high mass.
-        breaks: masses [solar] where the slope changes, increasing.
-    """
-
-    slopes: tuple[Float[Array, ""] | float, ...]
-    breaks: tuple[float, ...] = eqx.field(static=True, default=())
-
-    def integral(self, lower: Float[Array, " c"], upper: Float[Array, " c"]) -> Float[Array, " c"]:
-        """∫ dN/dM dM from `lower` to `upper` [solar masses]; unnormalised, never negative."""
-        total, scale = jnp.zeros_like(lower), 1.0
-        edges = (0.0, *self.breaks, jnp.inf)
-        for i, slope in enumerate(self.slopes):
-            if i > 0:
-                scale = scale * edges[i] ** (self.slopes[i - 1] - slope)
-            a = jnp.clip(lower, edges[i], edges[i + 1])
-            b = jnp.clip(upper, edges[i], edges[i + 1])
-            total = total + scale * _power_integral(a, b, slope)
-        return total
-
-
-def _power_integral(a, b, slope):
-    """∫_a^b M^slope dM = a^(s+1) L φ((s+1)L) with L = ln(b/a), φ(z) = (eᶻ − 1)/z."""
-    positive = (b > a) & (a > 0)
-    a, b = jnp.where(positive, a, 1.0), jnp.where(positive, b, 1.0)
-    log_ratio = jnp.log1p((b - a) / a)
-    z = (slope + 1.0) * log_ratio
-    small = jnp.abs(z) < 1e-4
-    safe = jnp.where(small, 1.0, z)
-    phi = jnp.where(small, 1.0 + z / 2.0 + z * z / 6.0, jnp.expm1(safe) / safe)
-    return a ** (slope + 1.0) * log_ratio * phi
-
-
-def kroupa() -> MassFunction:
-    """Kroupa (2001, eq. 2): slopes −0.3, −1.3, −2.3 with breaks at 0.08 and 0.5 solar masses."""
-    return MassFunction((-0.3, -1.3, -2.3), (0.08, 0.5))
 
 
 class Cells(NamedTuple):
@@ -76,101 +41,113 @@ class Cells(NamedTuple):
     mass_ratio: Float[Array, " k"]  # 0 for single stars
 
 
-def combine(first: Float[Array, "*#s"], second: Float[Array, "*#s"]) -> Float[Array, "*#s"]:
-    """Magnitude of two stars together; −2.5 lg 2 = −0.7526 mag for equal ones."""
-    brighter, fainter = jnp.minimum(first, second), jnp.maximum(first, second)
-    return brighter - jnp.log1p(jnp.exp((brighter - fainter) / MAG)) * MAG
+def combine(magnitude: Float[Array, "*#s"], flux: Float[Array, "*#s"]) -> Float[Array, "*#s"]:
+    """Magnitude of a star together with a companion of this `flux` = 10^(−0.4 m).
+
+    −2.5 lg 2 = −0.7526 mag for equal ones. The logarithm is a float32 one (error 1e-7 mag).
+    """
+    ratio = flux * jnp.exp(magnitude / MAG)
+    return magnitude - MAG * jnp.log1p(ratio.astype(jnp.float32))
 
 
-def _interpolate(x, nodes, values):
-    """Piecewise linear at x; nodes may repeat (phases without extent), unlike in jnp.interp."""
+def mass_ratio_edges(n: int) -> Float[np.ndarray, " e"]:
+    """Edges of n cells in q, equidistant in 0.7 q² + 0.3 q¹⁶.
+
+    q² suits dwarfs; giants are outshone only by companions within a few per cent of their mass.
+    """
+    q = np.linspace(MIN_MASS_RATIO, 1.0, 4001)
+    u = 0.7 * q**2 + 0.3 * q**16
+    return np.interp(np.linspace(u[0], u[-1], n + 1), u, q)
+
+
+def _locate(x, nodes):
+    """Interval of increasing nodes, and fraction of it, at x; nodes may repeat (no extent)."""
     index = jnp.clip(jnp.searchsorted(nodes, x, side="right") - 1, 0, nodes.shape[0] - 2)
-    lower, upper = nodes[index], nodes[index + 1]
-    width = upper - lower
+    lower, width = nodes[index], nodes[index + 1] - nodes[index]
     fraction = jnp.where(width > 0, (x - lower) / jnp.where(width > 0, width, 1.0), 0.0)
-    return _between(jnp.clip(fraction, 0.0, 1.0), index, values)
+    return index, jnp.clip(fraction, 0.0, 1.0)
 
 
-def _between(position, index, table):
-    """Linear interpolation of a table of nodes at node number `index` + `position`."""
-    position = position.reshape(position.shape + (1,) * (table.ndim - 1))
-    return table[index] + position * (table[index + 1] - table[index])
+def _between(fraction, index, table):
+    """Linear interpolation of a table of nodes."""
+    fraction = fraction.reshape(fraction.shape + (1,) * (table.ndim - 1))
+    return table[index] + fraction * (table[index + 1] - table[index])
 
 
 def _outer(a, b):
     return a[..., :, None] * b[..., None, :]
 
 
-class _Moments(NamedTuple):
-    """∫dN, ∫x dN and ∫x xᵀ dN along the isochrone, up to some point of it."""
-
-    number: Array
-    first: Array
-    second: Array
-
-
-def _segment_moments(number, start, stop):
-    """Moments of `number` stars spread uniformly from `start` to `stop` [..., d]."""
-    total = start + stop
-    second = (_outer(start, start) + _outer(stop, stop) + _outer(total, total)) / 6.0
-    number = number.reshape(number.shape + (1,) * (start.ndim - number.ndim))
-    return number * total / 2.0, number[..., None] * second
-
-
-def _cut(number, points, index, position):
-    """Mean and covariance of the stars between cuts of a polyline, each cut at index + position.
+def _cut(number, points, share, index, t):
+    """Stars between cuts of each sequence: their number [s, n], mean and covariance.
 
     Exact for stars spread evenly along each segment, so that a red clump (most of its stars in a
-    few hundredths of a magnitude) is right in a cell of any length. `number` [e − 1] are the stars
-    of each segment, `points` [e, …, d] its nodes.
+    few hundredths of a magnitude) is right in a cell of any length: n, Σx and Σx xᵀ up to fraction
+    t of a segment are polynomials in t. `number` [e − 1] are the stars of each segment, `points`
+    are for each coordinate [p, e, s] the nodes of s sequences, each of p curves that hold `share`
+    [p, s] of its stars; cuts lie at fraction `t` [s, n + 1] of segment `index`.
     """
-    first, second = _segment_moments(number, points[:-1], points[1:])
-    cumulative = _Moments(
-        *(
-            jnp.concatenate([jnp.zeros_like(m[:1]), jnp.cumsum(m, axis=0)])
-            for m in (number, first, second)
-        )
-    )
-    cut = _between(position, index, points)
-    part = position * number[index]
-    extra = _segment_moments(part, points[index], cut)
-    moments = _Moments(
-        cumulative.number[index] + part,
-        cumulative.first[index] + extra[0],
-        cumulative.second[index] + extra[1],
-    )
-    n, m1, m2 = (m[1:] - m[:-1] for m in moments)
+    d = len(points)
+    lower = [(a, b) for a in range(d) for b in range(a + 1)]
+    start = [x[:, :-1] for x in points]
+    step = [x[:, 1:] - x[:, :-1] for x in points]
+    weight = number[:, None] * share[:, None]
+
+    def total(term):
+        return sum(weight[p] * term[p] for p in range(len(share)))
+
+    # one array [e − 1, s] for each sum and power of t; arrays of arrays are slow on a CPU
+    stars = [jnp.broadcast_to(number[:, None], start[0].shape[1:])]
+    linear = [*stars, *map(total, start), *(total(start[a] * start[b]) for a, b in lower)]
+    square = [0.0 * stars[0], *(total(0.5 * s) for s in step)]
+    square += [total(0.5 * (start[a] * step[b] + step[a] * start[b])) for a, b in lower]
+    cubic = [0.0 * stars[0]] * (1 + d) + [total(step[a] * step[b] / 3.0) for a, b in lower]
+    linear, square, cubic = jax.lax.optimization_barrier((linear, square, cubic))
+    # a loop: jnp.cumsum takes six times as long
+    whole = jnp.stack([sum(terms) for terms in zip(linear, square, cubic, strict=True)], axis=1)
+    _, before = jax.lax.scan(lambda c, x: (c + x, c), jnp.zeros_like(whole[0]), whole)
+    before = jax.lax.optimization_barrier(jnp.swapaxes(before, 0, 1))
+    column = jnp.arange(index.shape[0])[:, None]
+
+    def between_cuts(tables):
+        c0, c1, c2, c3 = (table[index, column] for table in tables)
+        upto = c0 + t * (c1 + t * (c2 + t * c3))
+        return upto[:, 1:] - upto[:, :-1]
+
+    n, *sums = map(between_cuts, zip(before, linear, square, cubic, strict=True))
     n = jnp.maximum(n, 0.0)  # −1e-16 by rounding, at one in 10⁴ points of the prior
     # cells with hardly a star (a phase that takes no time): differences of sums would be noise
-    enough = n > 1e-9 * cumulative.number[-1]
+    enough = n > 1e-9 * number.sum()
     safe = jnp.where(enough, n, 1.0)
-    shape = (-1,) + (1,) * (cut.ndim - 1)
-    mean = jnp.where(enough.reshape(shape), m1 / safe.reshape(shape), (cut[1:] + cut[:-1]) / 2.0)
-    shape += (1,)
-    cov = jnp.where(enough.reshape(shape), m2 / safe.reshape(shape) - _outer(mean, mean), 0.0)
-    return n, mean, cov
+    mean = [
+        jnp.where(enough, m / safe, x[0, index[:, 1:], 0])
+        for m, x in zip(sums, points, strict=False)
+    ]
+    cov = {
+        (a, b): jnp.where(enough, sums[d + i] / safe - mean[a] * mean[b], 0.0)
+        for i, (a, b) in enumerate(lower)
+    }
+    rows = [jnp.stack([cov[max(a, b), min(a, b)] for b in range(d)], axis=-1) for a in range(d)]
+    return n, jnp.stack(mean, axis=-1), jnp.stack(rows, axis=-2)
 
 
-def _place_cuts(number, points, masses_seen, n):
-    """Cut a polyline into n pieces where stars are: density of cuts ∝ (stars / length)^⅓.
+def _arc(number, points, seen):
+    """Length of a polyline measured so that cells are short where stars are, [e] from 0 to 1.
 
-    Returns index and position of n + 1 cuts. `masses_seen` [e − 1] weights the segments, so that
+    Its density is (stars / length)^⅓ + a constant. `seen` [e − 1] weights the segments, so that
     few cuts are spent where no star can be seen.
     """
     step2 = ((points[1:] - points[:-1]) ** 2).sum(axis=-1)
     length = jnp.where(step2 > 0, jnp.sqrt(jnp.where(step2 > 0, step2, 1.0)), 0.0)
-    share = number * masses_seen
+    share = number * seen
     share = share / jnp.maximum(share.sum(), 1e-30)
-    reach = length * masses_seen
+    reach = length * seen
     reach = reach / jnp.maximum(reach.sum(), 1e-30)
     product = share * reach**2
     measure = jnp.where(product > 0, jnp.cbrt(jnp.where(product > 0, product, 1.0)), 0.0)
-    measure = measure + 0.2 * reach + 1e-9
+    measure = measure + 0.3 * reach + 1e-9
     arc = jnp.concatenate([jnp.zeros(1), jnp.cumsum(measure)])
-    x = jnp.linspace(0.0, 1.0, n + 1) * arc[-1]
-    index = jnp.clip(jnp.searchsorted(arc, x, side="right") - 1, 0, arc.shape[0] - 2)
-    position = jnp.clip((x - arc[index]) / (arc[index + 1] - arc[index]), 0.0, 1.0)
-    return index, position
+    return arc / arc[-1]
 
 
 def population_cells(
@@ -181,9 +158,10 @@ def population_cells(
     *,
     binary_fraction: Float[Array, ""] | float,
     mass_ratio_slope: Float[Array, ""] | float = 0.0,
-    n_masses: int = 256,
-    n_mass_ratios: int = 12,
+    model_scatter: Float[Array, ""] | float = 0.0,
     extinction_scatter: Float[Array, ""] | float | None = None,
+    n_masses: int = 256,
+    n_mass_ratios: int = 16,
 ) -> Cells:
     """Cells of single stars and of unresolved binaries.
 
@@ -196,64 +174,83 @@ def population_cells(
         binary_fraction: share of systems, by primary mass and before any magnitude cut, that are
             binaries. Li, Li & Shao (2025, eq. A2) normalise each part inside the limits instead.
         mass_ratio_slope: γ of N(q) ∝ q^γ on [0.1, 1].
-        n_masses: cells along the isochrone, placed where the stars are.
-        n_mass_ratios: cells in q; their edges are equidistant in q³, as light goes with a high
-            power of the companion's mass.
+        model_scatter: σ of the isochrone in each coordinate [mag], added to every cell.
         extinction_scatter: σ of A_V from star to star [mag], smears along the reddening vector.
+        n_masses: cells along the isochrone for each mass ratio; single stars have twice as many.
+        n_mass_ratios: cells in q.
 
     Companions below the isochrone's lowest mass add no light.
     """
+    d = to_plane.shape[0]
     binary_fraction = jnp.asarray(binary_fraction, float)
+    scatter2 = jnp.asarray(model_scatter, float) ** 2
     mass = isochrone.initial_mass
     number = mass_function.integral(mass[:-1], mass[1:])
     number = number / number.sum()
 
-    q = jnp.linspace(MIN_MASS_RATIO**3, 1.0, n_mass_ratios + 1) ** (1.0 / 3.0)
-    ratio_step = _power_integral(q[:-1], q[1:], mass_ratio_slope)
+    edges = jnp.asarray(mass_ratio_edges(n_mass_ratios))
+    ratio_step = power_integral(edges[:-1], edges[1:], mass_ratio_slope)
     ratio_step = ratio_step / ratio_step.sum()
-    companion_mass = mass[:, None] * q[None, :-1]
-    companion = _interpolate(companion_mass, mass, isochrone.magnitudes)
-    dark = companion_mass < mass[0]
-    companion = jnp.where(dark[..., None], companion + 100.0, companion)
-    pairs = combine(isochrone.magnitudes[:, None], companion)
-    # q = 1 by itself: on the giant branch masses differ by 1e-5 and interpolation would be noise
-    equal = combine(isochrone.magnitudes, isochrone.magnitudes)[:, None]
-    sequences = jnp.concatenate([isochrone.magnitudes[:, None], pairs, equal], axis=1) @ to_plane.T
+    # two Gauss-Legendre points: mean and covariance across the cell of any smooth curve
+    middle, half = 0.5 * (edges[1:] + edges[:-1]), 0.5 * (edges[1:] - edges[:-1])
+    q = middle + half * jnp.array([[-1.0], [1.0]]) / 3.0**0.5
+    share = q**mass_ratio_slope
+    share = share / share.sum(axis=0)
+
+    # magnitudes [point in q's cell, mass, q] of each band
+    bands = [m[None, :, None] for m in isochrone.magnitudes.T]
+    companion_mass = mass[:, None] * q[:, None]
+    index, fraction = _locate(companion_mass, mass)
+    lit = companion_mass >= mass[0]
+    pairs = [
+        combine(m, jnp.where(lit, _between(fraction, index, 10 ** (-0.4 * m[0, :, 0])), 0.0))
+        for m in bands
+    ]
+    # else XLA would work the logarithms out anew wherever they are used
+    pairs = jax.lax.optimization_barrier(pairs)
+    single, pairs = (
+        [sum(row[b] * m[b] for b in range(len(m))) for row in to_plane] for m in (bands, pairs)
+    )
 
     # primaries beyond the window: a cell that reaches out of it would leak in
-    magnitude = sequences[:, 0, 0]
+    magnitude = single[0][0, :, 0]
     out = (magnitude < window[0]) | (magnitude > window[1])
     number = jnp.where(out[1:] & out[:-1], 0.0, number)
-    middle = 0.5 * (magnitude[1:] + magnitude[:-1])
+    centre = 0.5 * (magnitude[1:] + magnitude[:-1])
     # a soft edge: cuts must not jump when an isochrone point crosses it
-    seen = jax.nn.sigmoid((middle - window[0]) / 0.1) * jax.nn.sigmoid((window[1] - middle) / 0.1)
-    index, position = _place_cuts(number, sequences[:, 0], seen, n_masses)
-    origin = jnp.mean(jnp.asarray(window))  # second moments about a near point, against rounding
-    offset = jnp.zeros(to_plane.shape[0]).at[0].set(origin)
-    step, mean, cov = _cut(number, sequences - offset, index, position)
-    mean, cov = mean + offset, CELL_VARIANCE * cov
+    seen = jax.nn.sigmoid((centre - window[0]) / 0.1) * jax.nn.sigmoid((window[1] - centre) / 0.1)
+    arc = _arc(number, jnp.stack([x[0, :, 0] for x in single], axis=-1), seen)
+    # second moments about a near point, against rounding
+    origin = jnp.zeros(d).at[0].set(jnp.mean(jnp.asarray(window)))
+    single, pairs = ([x - o for x, o in zip(m, origin, strict=True)] for m in (single, pairs))
 
-    v = mean[:, 2:] - mean[:, 1:-1]  # across q; q's own cell is uniform, variance v²/12
-    binary_mean = 0.5 * (mean[:, 2:] + mean[:, 1:-1])
-    binary_cov = 0.5 * (cov[:, 2:] + cov[:, 1:-1]) + CELL_VARIANCE / 12.0 * _outer(v, v)
-    covs = jnp.concatenate([cov[:, :1], binary_cov], axis=1)
-    if extinction_scatter is not None:
-        reddening = _between(position, index, isochrone.reddening @ to_plane.T)
-        reddening = 0.5 * (reddening[1:] + reddening[:-1])
-        covs = covs + extinction_scatter**2 * _outer(reddening, reddening)[:, None]
-    share = jnp.concatenate([(1.0 - binary_fraction)[None], binary_fraction * ratio_step])
-    cut_mass = _between(position, index, mass)
-    middle_q = jnp.concatenate([jnp.zeros(1), 0.5 * (q[1:] + q[:-1])])
+    def sequences(points, share, q, weight, n, phase):
+        # n + 1 cuts, equidistant along `arc` but for the first and last
+        cuts = jnp.clip((jnp.arange(n + 1) - phase[:, None]) / (n - 1), 0.0, 1.0)
+        index, t = _locate(cuts, arc)
+        stars, mean, cov = _cut(number, points, share, index, t)
+        # A chain of Gaussians at steps of h with the variance h²/12 of a uniform cell ripples by
+        # 39 %, with half as much again by 7 %; a scatter of h/2 hides the steps by itself.
+        size = jnp.trace(cov, axis1=-2, axis2=-1)
+        widen = 1.0 + 0.5 * size / (size + 4.0 * scatter2 + 1e-12)
+        cov = cov * widen[..., None, None] + scatter2 * jnp.eye(d)
+        if extinction_scatter is not None:
+            reddening = _between(t, index, isochrone.reddening @ to_plane.T)
+            reddening = 0.5 * (reddening[:, 1:] + reddening[:, :-1])
+            cov = cov + extinction_scatter**2 * _outer(reddening, reddening)
+        edge = _between(t, index, mass)
+        middle = 0.5 * (edge[:, 1:] + edge[:, :-1])
+        q = jnp.broadcast_to(q[:, None], middle.shape)
+        # sequence by sequence, each in order of mass: neighbours stay close (see `local`)
+        cells = Cells(weight[:, None] * stars, mean + origin, cov, middle, q)
+        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), cells)
 
-    def listed(table):
-        """Sequence by sequence, each in order of mass: neighbours stay close (see `local`)."""
-        return jnp.swapaxes(table, 0, 1).reshape(-1, *table.shape[2:])
-
-    shape = (n_masses, 1 + n_mass_ratios)
-    return Cells(
-        weights=listed(step[:, None] * share),
-        means=listed(jnp.concatenate([mean[:, :1], binary_mean], axis=1)),
-        covs=listed(covs),
-        mass=listed(jnp.broadcast_to(0.5 * (cut_mass[1:] + cut_mass[:-1])[:, None], shape)),
-        mass_ratio=listed(jnp.broadcast_to(middle_q, shape)),
+    one = jnp.ones(1)
+    singles = sequences(
+        single, one[:, None], 0.0 * one, (1.0 - binary_fraction) * one, 2 * n_masses, 0.0 * one
     )
+    # cuts of neighbouring sequences lie between each other, so that their ripples cancel
+    phase = jnp.asarray(np.arange(1, n_mass_ratios + 1) * GOLDEN % 1.0)
+    weight = binary_fraction * ratio_step
+    binaries = sequences(pairs, share, middle, weight, n_masses, phase)
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), singles, binaries)

@@ -61,7 +61,7 @@ def _equal_pair() -> bool:
     """Two equal stars are 0.7526 mag brighter than one."""
     from jaxcluster.population import combine
 
-    return bool(abs(combine(jnp.array(10.0), jnp.array(10.0)) - 9.2474) < 1e-4)
+    return bool(abs(combine(jnp.array(10.0), jnp.array(1e-4)) - 9.2474) < 1e-4)
 
 
 def _evidence() -> bool:

@@ -14,7 +14,8 @@ from astropy.table import Table, vstack
 from jaxtyping import Float, PRNGKeyArray
 
 from jaxcluster.isochrone import Isochrone, IsochroneGrid
-from jaxcluster.population import MIN_MASS_RATIO, MassFunction, combine
+from jaxcluster.mass_function import MassFunction
+from jaxcluster.population import MIN_MASS_RATIO
 
 # σ(G) = floor + scale 10^(slope (G − 16)) in quadrature: medians of Gaia EDR3 (46 real fields,
 # G 10–21) within a third, Gaia's floors included.
@@ -67,7 +68,7 @@ def _population(rng, n, isochrone: Isochrone, parameters) -> dict[str, np.ndarra
     second_mass = ratio * primary_mass
     second = np.stack([np.interp(second_mass, mass, m) for m in magnitudes.T], axis=1)
     bright = binary & (second_mass >= mass[0])
-    both = np.asarray(combine(jnp.asarray(primary), jnp.asarray(second)))
+    both = -2.5 * np.log10(10 ** (-0.4 * primary) + 10 ** (-0.4 * second))
     return {
         "magnitudes": np.where(bright[:, None], both, primary),
         "mass": primary_mass,

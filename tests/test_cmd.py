@@ -7,7 +7,7 @@ import pytest
 
 from jaxcluster.cmd import ErrorModel, PopulationModel, plane_of
 from jaxcluster.isochrone import load_grid
-from jaxcluster.population import kroupa
+from jaxcluster.mass_function import kroupa
 from jaxcluster.stars import Stars
 
 TRUTH = {
