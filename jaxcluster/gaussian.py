@@ -103,12 +103,12 @@ def _chunk_density(x, noise, weights, means, covs):
     return jnp.log(terms.sum(axis=1)) - shift[:, 0] - _log_2pi(x.shape[-1])
 
 
-def _chunk_sums(x, noise, g, log_p, weights, means, covs):
-    """Return the sums of the module's docstring over one chunk of stars, and over components."""
-    d = x.shape[-1]
-    inverse, inverse_diagonal, y, half_chi2 = _whiten(*_pairs(x, noise, means, covs))
-    exponent = -half_chi2 - (log_p + _log_2pi(d))[:, None]
-    ratio = _bounded_ratio(exponent, _root_determinant(inverse_diagonal)) * g[:, None]  # g N / p
+def _pair_terms(diff, t, weights, g, log_p):
+    """Return g N / p, r u (one entry a coordinate) and r (u uᵀ − T⁻¹) (lower triangle) of pairs."""
+    d = len(diff)
+    inverse, inverse_diagonal, y, half_chi2 = _whiten(diff, t)
+    exponent = -half_chi2 - (log_p + _log_2pi(d))
+    ratio = _bounded_ratio(exponent, _root_determinant(inverse_diagonal)) * g
     r = ratio * weights
     scaled = [inverse_diagonal[a] * y[a] for a in range(d)]
     column = [[*inverse[c], None] for c in range(d)]  # L⁻¹[c][b]; the diagonal is 1
@@ -118,24 +118,33 @@ def _chunk_sums(x, noise, g, log_p, weights, means, covs):
 
     u = [sum(entry(c, a) * scaled[c] for c in range(a, d)) for a in range(d)]
     ru = [r * u[a] for a in range(d)]
-    curvature = [
-        [
-            ru[a] * u[b]
-            - r * sum(entry(c, a) * inverse_diagonal[c] * entry(c, b) for c in range(a, d))
-            for b in range(a + 1)
-        ]
+    curvature = {
+        (a, b): ru[a] * u[b]
+        - r * sum(entry(c, a) * inverse_diagonal[c] * entry(c, b) for c in range(a, d))
         for a in range(d)
-    ]
+        for b in range(a + 1)
+    }
+    return ratio, ru, curvature
 
-    def assemble(axis: int):
-        first = jnp.stack([term.sum(axis) for term in ru], axis=-1)
-        lower = [[curvature[a][b].sum(axis) for b in range(a + 1)] for a in range(d)]
-        full = [[lower[max(a, b)][min(a, b)] for b in range(d)] for a in range(d)]
-        return first, jnp.stack([jnp.stack(line, axis=-1) for line in full], axis=-2)
 
-    over_stars = (ratio.sum(0), *assemble(0))
-    over_components = assemble(1)
-    return over_stars, over_components
+def _assemble(first, lower):
+    """Stack the entries of a vector and of a symmetric matrix, given by its lower triangle."""
+    d = len(first)
+    full = [[lower[max(a, b), min(a, b)] for b in range(d)] for a in range(d)]
+    rows = [jnp.stack(line, axis=-1) for line in full]
+    return jnp.stack(first, axis=-1), jnp.stack(rows, axis=-2)
+
+
+def _chunk_sums(x, noise, g, log_p, weights, means, covs):
+    """Return the sums of the module's docstring over one chunk of stars, and over components."""
+    pairs = _pairs(x, noise, means, covs)
+    ratio, ru, curvature = _pair_terms(*pairs, weights, g[:, None], log_p[:, None])
+
+    def summed(axis: int):
+        lower = {entry: term.sum(axis) for entry, term in curvature.items()}
+        return _assemble([term.sum(axis) for term in ru], lower)
+
+    return (ratio.sum(0), *summed(0)), summed(1)
 
 
 def _chunks(array: Array, size: int, fill: Array | float) -> Array:

@@ -12,18 +12,25 @@ times the dense kernel), and sorting the components (0.9 ms at k = 3328, as much
 
 import math
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxcluster.gaussian import _chunk_sums, _log_2pi, _per_point, _root_determinant, _whiten
+from jaxcluster.gaussian import (
+    _assemble,
+    _log_2pi,
+    _pair_terms,
+    _per_point,
+    _root_determinant,
+    _whiten,
+)
 
 BLOCK = 32  # stars, fewer in small samples: a block should not span the whole diagram
 CHUNK = 16  # components
 # Length of the list in units of all tiles; which one serves is decided at run time.
 LEVELS = (0.14, 0.35, 1.0)
-TILES = 32  # at a time in the backward pass, to stay in cache
 
 
 def _block_size(n: int) -> int:
@@ -90,41 +97,83 @@ def _density(x, noise, weights, means, covs, reach):
     return _over_tiles(_live_tiles(x, noise, weights, means, covs, reach), run)
 
 
-def _sums(x, noise, g, log_p, weights, means, covs, reach, total):
-    """The three sums over stars, and the two over components, of the pairs within reach."""
-    stars, packed = (x, noise, g, log_p), (weights, means, covs)
+class _Sums(NamedTuple):
+    """The sums of `gaussian` over the pairs of live tiles; blocks of stars, chunks of components.
 
-    def add(into, where, new):
-        return into.at[where].add(new.astype(into.dtype), mode="drop")
+    Those over stars and those over components are two passes: a model whose stars have no
+    parameters needs the first only, and inside jit the second is not even compiled. Each goes
+    through one side of a tile in a loop and holds the other in vectors, since XLA's CPU reductions
+    are scalar.
+    """
 
-    def step(carry, tiles):
-        blocks, chunks = tiles
-        valid = blocks < x.shape[0]
-        mine = [a[jnp.minimum(blocks, x.shape[0] - 1)] for a in stars]
-        mine[2] = jnp.where(valid[:, None], mine[2], 0.0)
-        arguments = jax.lax.optimization_barrier((*mine, *(a[chunks] for a in packed)))
-        over_stars, over_components = jax.vmap(_chunk_sums)(*arguments)
-        first = tuple(add(a, chunks, b) for a, b in zip(carry[0], over_stars, strict=True))
-        second = tuple(add(a, blocks, b) for a, b in zip(carry[1], over_components, strict=True))
-        return (first, second), None
+    live: Array
+    stars: list[Array]  # x, lower triangle of S, g, ln p: each [block, star]
+    components: list[Array]  # w, μ, lower triangle of V: each [chunk, component]
+    d: int
 
-    def run(blocks, chunks):
-        missing = -blocks.shape[0] % TILES
-        blocks = jnp.concatenate([blocks, jnp.full(missing, x.shape[0], blocks.dtype)])
-        chunks = jnp.concatenate([chunks, jnp.zeros(missing, chunks.dtype)])
-        tiles = (blocks.reshape(-1, TILES), chunks.reshape(-1, TILES))
-        return jax.lax.scan(step, start, tiles)[0]
+    @classmethod
+    def of(cls, x, noise, g, log_p, weights, means, covs, reach):
+        d = x.shape[-1]
+        lower = [(a, b) for a in range(d) for b in range(a + 1)]
+        return cls(
+            _live_tiles(x, noise, weights, means, covs, reach),
+            [*(x[..., a] for a in range(d)), *(noise[..., a, b] for a, b in lower), g, log_p],
+            [weights, *(means[..., a] for a in range(d)), *(covs[..., a, b] for a, b in lower)],
+            d,
+        )
 
-    d = x.shape[-1]
-    k, n = packed[0].shape, x.shape[:2]
-    start = (
-        (jnp.zeros(k, total), jnp.zeros((*k, d), total), jnp.zeros((*k, d, d), total)),
-        (jnp.zeros((*n, d), x.dtype), jnp.zeros((*n, d, d), x.dtype)),
-    )
-    over_stars, over_components = _over_tiles(
-        _live_tiles(x, noise, weights, means, covs, reach), run
-    )
-    return tuple(a.reshape(-1, *a.shape[2:]) for a in over_stars), over_components
+    def _terms(self, stars, components):
+        d = self.d
+        weight, mean = components[0], components[1 : 1 + d]
+        *entries, g, log_p = stars
+        x, upper = entries[:d], iter(zip(entries[d:], components[1 + d :], strict=True))
+        t = [[sum(next(upper)) for _ in range(a + 1)] for a in range(d)]
+        ratio, ru, curvature = _pair_terms([x[a] - mean[a] for a in range(d)], t, weight, g, log_p)
+        return [ratio, *ru, *curvature.values()]
+
+    def _looped(self, blocks, chunks, over_stars):
+        """Sum terms over one side of each tile [T, …], one step of a loop for each member."""
+        blocks = jnp.minimum(blocks, self.live.shape[0] - 1)
+        stars, components = jax.lax.optimization_barrier(
+            ([a[blocks] for a in self.stars], [a[chunks] for a in self.components])
+        )
+        through, held = (stars, components) if over_stars else (components, stars)
+
+        def step(sums, members):
+            one = [a[:, None] for a in members]
+            terms = self._terms(one, held) if over_stars else self._terms(held, one)
+            return [s + term for s, term in zip(sums, terms, strict=True)], None
+
+        n_sums = 1 + self.d + self.d * (self.d + 1) // 2
+        start = [jnp.zeros_like(held[0])] * n_sums
+        return jax.lax.scan(step, start, [a.T for a in through])[0]
+
+    def over_stars(self, total):
+        """Q [k], A1 [k, d] and A2 [k, d, d], added up in dtype `total`."""
+
+        def run(blocks, chunks):
+            sums = self._looped(blocks, chunks, True)
+            real = (blocks < self.live.shape[0])[:, None]
+            start = jnp.zeros(self.components[0].shape, total)
+            return [start.at[chunks].add(jnp.where(real, s, 0.0).astype(total)) for s in sums]
+
+        q, *rest = (a.ravel() for a in _over_tiles(self.live, run))
+        return q, *self._split(rest)
+
+    def over_components(self):
+        """Σ_k r u [n, d] and Σ_k r (u uᵀ − T⁻¹) [n, d, d] of each star."""
+
+        def run(blocks, chunks):
+            start = jnp.zeros_like(self.stars[0])
+            sums = self._looped(blocks, chunks, False)
+            return [start.at[blocks].add(s, mode="drop") for s in sums]
+
+        _, *rest = (a.ravel() for a in _over_tiles(self.live, run))
+        return self._split(rest)
+
+    def _split(self, sums):
+        lower = [(a, b) for a in range(self.d) for b in range(a + 1)]
+        return _assemble(sums[: self.d], dict(zip(lower, sums[self.d :], strict=True)))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(5, 6))
@@ -157,11 +206,11 @@ def _backward(reach, pairs, residuals, g):
     seen = jnp.isfinite(log_p)
     size = _block_size(n)
     per_star = tuple(_cut(jnp.where(seen, a, 0.0).astype(pairs), size, 0.0) for a in (g, log_p))
-    sums = _per_point(partial(_sums, reach=reach, total=x.dtype))
-    over_stars, over_components = sums(*stars, *per_star, *packed)
-    flat = [a.reshape(-1, *a.shape[2:])[:n] for a in over_components]
-    whole = [a[: weights.shape[0]] for a in over_stars]
-    gradients = (-flat[0], 0.5 * flat[1], whole[0], whole[1], 0.5 * whole[2])
+    over_stars = _per_point(lambda *a: _Sums.of(*a, reach).over_stars(x.dtype))
+    over_components = _per_point(lambda *a: _Sums.of(*a, reach).over_components())
+    q, a1, a2 = (a[: weights.shape[0]] for a in over_stars(*stars, *per_star, *packed))
+    first, second = (a[:n] for a in over_components(*stars, *per_star, *packed))
+    gradients = (-first, 0.5 * second, q, a1, 0.5 * a2)
     return tuple(d.astype(a.dtype) for d, a in zip(gradients, residuals[:5], strict=True))
 
 

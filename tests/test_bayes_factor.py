@@ -63,6 +63,13 @@ def cluster(tables):
         key=jax.random.key(0),
         limits=LIMITS,
         sampler=partial(jc.nested, live=20, inner_steps=5),
+        # of 30 members, 20 live points otherwise find one of several ages and distances
+        prior={
+            "log_age": dist.Normal(TRUTH["log_age"], 0.1),
+            "distance_modulus": dist.Normal(TRUTH["distance_modulus"], 0.2),
+            "metallicity": dist.Uniform(-0.5, 0.45),
+            "a_v": dist.Uniform(0.0, 1.0),
+        },
         **SMALL,
     )
 
