@@ -238,7 +238,7 @@ def fit(
 
 
 @app.command()
-def demo(seed: Seed = 0, live: Live = 32, out: Out = None, as_json: Json = False) -> None:
+def demo(seed: Seed = 0, live: Live = 25, out: Out = None, as_json: Json = False) -> None:
     """The whole job on a simulated cluster of known truth that comes with jaxcluster."""
     _start()
     folder = Path(__file__).parent / "data"

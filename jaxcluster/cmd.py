@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtr
@@ -145,7 +146,7 @@ class PopulationModel(eqx.Module):
     errors: ErrorModel
     columns: tuple[str, ...] = eqx.field(static=True)
     limits: tuple[float, float] = eqx.field(static=True)
-    n_masses: int = eqx.field(static=True, default=256)
+    n_masses: int = eqx.field(static=True, default=320)
     n_mass_ratios: int = eqx.field(static=True, default=16)
     fixed: Mapping[str, float] = eqx.field(default_factory=dict)
 
@@ -210,6 +211,8 @@ class PopulationModel(eqx.Module):
             n_masses=self.n_masses,
             n_mass_ratios=self.n_mass_ratios,
         )
+        # else XLA would work cells out anew in each loop of the kernel: 1.7 instead of 0.8 ms
+        cells = jax.lax.optimization_barrier(cells)
         magnitude = cells.means[:, 0]
         deviation = jnp.sqrt(cells.covs[:, 0, 0] + self.errors(magnitude) ** 2)
         passed = ndtr((self.limits[1] - magnitude) / deviation) - ndtr(

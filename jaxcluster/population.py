@@ -13,7 +13,7 @@ What the accuracy hangs on (NGC 2682, |Δ ln p| summed over 1227 stars, model sc
     all sequences cut at the same 256 masses             6     each shifted against the others  4
     single stars, too, at 256 masses                     4     at twice that number             2
 
-With the defaults (512 single cells and 256 × 16 of pairs) doubling all of them moves ln L by 0.4.
+`benchmarks/ngc2682.py converge` shows what is left with the defaults.
 """
 
 from typing import NamedTuple
@@ -160,7 +160,7 @@ def population_cells(
     mass_ratio_slope: Float[Array, ""] | float = 0.0,
     model_scatter: Float[Array, ""] | float = 0.0,
     extinction_scatter: Float[Array, ""] | float | None = None,
-    n_masses: int = 256,
+    n_masses: int = 320,
     n_mass_ratios: int = 16,
 ) -> Cells:
     """Cells of single stars and of unresolved binaries.
@@ -208,8 +208,10 @@ def population_cells(
     ]
     # else XLA would work the logarithms out anew wherever they are used
     pairs = jax.lax.optimization_barrier(pairs)
+    nothing = jnp.zeros(())
     single, pairs = (
-        [sum(row[b] * m[b] for b in range(len(m))) for row in to_plane] for m in (bands, pairs)
+        [sum((row[b] * m[b] for b in range(len(m))), start=nothing) for row in to_plane]
+        for m in (bands, pairs)
     )
 
     # primaries beyond the window: a cell that reaches out of it would leak in

@@ -157,7 +157,7 @@ def nested(
         "dead_birth": birth[order],
     }
     z = jax.tree.map(lambda a: a[None], z)
-    statistics = {"log_likelihood": log_l[order][chosen][None]}
+    statistics = {"log_likelihood_total": log_l[order][chosen][None]}
     return _to_arviz(flat, z, statistics, attributes, watch)
 
 

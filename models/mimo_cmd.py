@@ -24,7 +24,7 @@ PRIOR = {
 }
 
 
-def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=256, n_mass_ratios=12):
+def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=320, n_mass_ratios=16):
     """Return the model of `stars`, with the field's density as competitor.
 
     Args:

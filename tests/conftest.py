@@ -10,6 +10,13 @@ jax.config.update("jax_enable_x64", True)
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_compiled():
+    """Drop compiled code after each file: it would grow to 4 GB a worker."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Return the folder of real Gaia data, which is not part of the project."""

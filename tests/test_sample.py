@@ -112,9 +112,9 @@ def test_gaussian_posterior(gaussian_run):
 def test_nested_data_and_record(gaussian_run):
     run, _ = gaussian_run
     shape = run["posterior"]["x"].shape[:2]
-    assert run["sample_stats"]["log_likelihood"].shape == shape
+    assert run["sample_stats"]["log_likelihood_total"].shape == shape
     pointwise = np.asarray(run["log_likelihood"]["stars"])
-    np.testing.assert_allclose(pointwise.sum(axis=-1), run["sample_stats"]["log_likelihood"])
+    np.testing.assert_allclose(pointwise.sum(axis=-1), run["sample_stats"]["log_likelihood_total"])
     found = attributes(run)
     assert found["method"] == "nested"
     assert found["evaluations"] > 200 + len(found["dead_log_likelihood"])
