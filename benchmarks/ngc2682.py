@@ -10,11 +10,12 @@ Peer: MiMO's own code with dynesty, 400 live points, on the same stars: ln Z = -
 log10 BF ≈ 853, 405 015 evaluations at 3.4 ms, 23 CPU minutes; log age 9.593, [M/H] 0.279, distance
 modulus 9.587, A_V 0.002, f_field 0.066 with the same isochrones, no model scatter.
 
-Measured on one core of a busy machine, 2026-11-22, PARSEC, 100 live points of 24 slices, 256 × 16 cells:
+Measured on one core of a busy machine, 2026-11-22, PARSEC, 100 live points, 256 × 16 cells:
 log10 BF 862.1 ± 0.3, ln Z -697.62 ± 0.60 against -2682.78, information 34.4 nats, rank p 0.21,
 487 338 evaluations, 2186 CPU s + 40 s compiling, peak memory 1.8 GB; log age 9.652 (9.650, 9.654),
 [M/H] 0.196 (0.184, 0.203), distance modulus 9.495 (9.489, 9.501), A_V 0.008, slope -1.06, f_b 0.51,
 f_field 0.054, scatter 0.019. On idle cores a value takes 2.7 ms, a value and gradient 8 to 10 ms.
+MIST has not been run yet.
 
 `converge`, ln L at the best fit (bar: doubling moves it by less than 0.5):
 
@@ -22,8 +23,8 @@ f_field 0.054, scatter 0.019. On idle cores a value takes 2.7 ms, a value and gr
     cells                1600      5760     11520     10880     21760      43520
     ln L              -655.48   -656.78   -656.87   -656.97   -657.07    -657.09
 
-so at the default of 320 × 16 (640 of single stars, 5120 of pairs) doubling in mass moves it by 0.09,
-in mass ratio by 0.19 and both by 0.29: the bar is met.
+so at the default of 320 × 16 (640 of single stars, 5120 of pairs) doubling in mass moves it by
+0.09, in mass ratio by 0.19 and both by 0.29: the bar is met.
 
 `pull`, d ln L / d[M/H] at the best fit, nats per dex: turn-off and subgiants (G 12-14) +830, upper
 main sequence (G 14-16) -1540, lower main sequence (G 16-18) +700: the faint dwarfs, known to be too
