@@ -248,6 +248,7 @@ def demo(seed: Seed = 0, live: Live = 25, out: Out = None, as_json: Json = False
             folder / "mock_field.ecsv",
             seed=seed,
             live=live,
+            inner_steps=12,  # half the default, to be done in two minutes
             limits="10,18",
             say=say,
             n_masses=96,  # 150 stars do not need the cells of a thousand

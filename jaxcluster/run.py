@@ -56,14 +56,14 @@ def magnitude_limits(text: str | None) -> tuple[float, float] | None:
     return low, high
 
 
-def sampler_of(method: str, live: int):
-    """Return the sampler of this name, with its live points filled in."""
+def sampler_of(method: str, live: int, inner_steps: int | None = None):
+    """Return the sampler of this name, with its live points and slices filled in."""
     from jaxcluster.sample import nested, nuts
 
     if method == "nested":
         if live < 20:
             raise ValueError(f"--live {live}: at least 20")
-        return partial(nested, live=live)
+        return partial(nested, live=live, inner_steps=inner_steps)
     if method == "nuts":
         return nuts
     raise ValueError(f"--method {method!r}: expected nested or nuts")
@@ -89,6 +89,7 @@ def run_bayes_factor(
     seed: int,
     method: str = "nested",
     live: int = 400,
+    inner_steps: int | None = None,
     model: str = "mimo_cmd",
     bands: str = "G,BP-RP",
     magnitude_column: str | None = None,
@@ -111,7 +112,7 @@ def run_bayes_factor(
     from jaxcluster.table import read_table
 
     begin = time.process_time()
-    sampler = sampler_of(method, live)
+    sampler = sampler_of(method, live, inner_steps)
     build = load_model(model)
     tables = [read_table(sample), read_table(field)]
     reading: dict[str, Any] = {
