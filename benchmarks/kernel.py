@@ -136,7 +136,7 @@ def main() -> None:
     )
     print("  | grad/value dense | local | peer/dense +grad | |Δ| | first calls [s]")
     for n in (100, 1228) if quick else (100, 1228, 10_000):
-        for k in (500, 3328):
+        for k in (500, 5760):
             for name in ("float32", "float64"):
                 print(line(n, k, name, 9 if n > 5000 else 25), flush=True)
 

@@ -8,7 +8,8 @@ over stars, with r_ik = g_i w_k N_ik / p_i and u_ik = T_ik⁻¹ (x_i − μ_k):
     Q_k = Σ_i r_ik        A1_k = Σ_i r_ik u_ik        A2_k = Σ_i r_ik (u_ik u_ikᵀ − T_ik⁻¹)
 
 which are the gradient (∂/∂w = Q/w, ∂/∂μ = A1, ∂/∂V = A2/2) and the M step of extreme
-deconvolution (Bovy, Hogg & Roweis 2011, eq. 16). They are written once, in `_sums`.
+deconvolution (Bovy, Hogg & Roweis 2011, eq. 16). Their terms are written once, in
+`_pair_terms`.
 
 Pairs (star × component) are never all in memory: stars go through in chunks of about
 `PAIRS_IN_FLIGHT` pairs, which stay in cache. Plain autodiff of the dense formula stores n × k

@@ -6,14 +6,10 @@ masses, and between neighbouring mass ratios for binaries, lies a *cell*: a segm
 whose weight is the exact integral of the mass function (and of the mass-ratio law) over it, and
 whose Gaussian has its mean and covariance. After Li & Shao (2022), who use points.
 
-What the accuracy hangs on (NGC 2682, |Δ ln p| summed over 1227 stars, model scatter 0.0185 mag):
-
-    mean across a cell in q at its middle, 12 cells     28     from two Gauss-Legendre points   4
-    edges equidistant in q³                              4     in `mass_ratio_edges`            2
-    all sequences cut at the same 256 masses             6     each shifted against the others  4
-    single stars, too, at 256 masses                     4     at twice that number             2
-
-`benchmarks/ngc2682.py converge` shows what is left with the defaults.
+Four things make few cells enough (`benchmarks/ngc2682.py converge`): mean and covariance across a
+cell in q by quadrature, since a companion's light is no straight line in q; mass ratios cut where
+companions show; cuts in mass that differ from one mass ratio to the next, so that ripples cancel;
+and twice as many for single stars, half of all systems on one line.
 """
 
 from typing import NamedTuple
@@ -231,8 +227,9 @@ def population_cells(
         cuts = jnp.clip((jnp.arange(n + 1) - phase[:, None]) / (n - 1), 0.0, 1.0)
         index, t = _locate(cuts, arc)
         stars, mean, cov = _cut(number, points, share, index, t)
-        # A chain of Gaussians at steps of h with the variance h²/12 of a uniform cell ripples by
-        # 39 %, with half as much again by 7 %; a scatter of h/2 hides the steps by itself.
+        # A chain of Gaussians of variance v at steps of h ripples by 2 exp(−2π² v / h²): by 39 %
+        # with the h²/12 of a uniform cell, by 17 % with half as much again, which smooths; a
+        # scatter of h/2 hides the steps by itself.
         size = jnp.trace(cov, axis1=-2, axis2=-1)
         widen = 1.0 + 0.5 * size / (size + 4.0 * scatter2 + 1e-12)
         cov = cov * widen[..., None, None] + scatter2 * jnp.eye(d)
@@ -241,16 +238,14 @@ def population_cells(
             reddening = 0.5 * (reddening[:, 1:] + reddening[:, :-1])
             cov = cov + extinction_scatter**2 * _outer(reddening, reddening)
         edge = _between(t, index, mass)
-        middle = 0.5 * (edge[:, 1:] + edge[:, :-1])
-        q = jnp.broadcast_to(q[:, None], middle.shape)
+        primary = 0.5 * (edge[:, 1:] + edge[:, :-1])
+        q = jnp.broadcast_to(q[:, None], primary.shape)
         # sequence by sequence, each in order of mass: neighbours stay close (see `local`)
-        cells = Cells(weight[:, None] * stars, mean + origin, cov, middle, q)
+        cells = Cells(weight[:, None] * stars, mean + origin, cov, primary, q)
         return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), cells)
 
-    one = jnp.ones(1)
-    singles = sequences(
-        single, one[:, None], 0.0 * one, (1.0 - binary_fraction) * one, 2 * n_masses, 0.0 * one
-    )
+    zero, weight = jnp.zeros(1), (1.0 - binary_fraction)[None]
+    singles = sequences(single, jnp.ones((1, 1)), zero, weight, 2 * n_masses, zero)
     # cuts of neighbouring sequences lie between each other, so that their ripples cancel
     phase = jnp.asarray(np.arange(1, n_mass_ratios + 1) * GOLDEN % 1.0)
     weight = binary_fraction * ratio_step

@@ -37,6 +37,11 @@ def unnormalised(function, mass):
 compiled_cells = jax.jit(population_cells, static_argnames=("n_masses", "n_mass_ratios"))
 
 
+def wide_open(isochrone, **options):
+    """Cells of a population of slope −2 without any magnitude cut."""
+    return compiled_cells(isochrone, TO_PLANE, (-30.0, 40.0), MassFunction((-2.0,)), **options)
+
+
 @pytest.fixture(scope="module")
 def grid():
     return load_grid("parsec", ("G", "BP", "RP"))
@@ -50,17 +55,14 @@ def isochrone(grid):
 @pytest.fixture(scope="module")
 def cells_of(isochrone):
     def cells(binary_fraction, gamma=0.0, scatter=None):
-        return population_cells(
+        return wide_open(
             isochrone,
-            TO_PLANE,
-            (-30.0, 40.0),
-            MassFunction((-2.0,)),
             binary_fraction=binary_fraction,
             mass_ratio_slope=gamma,
             extinction_scatter=scatter,
         )
 
-    return jax.jit(cells)
+    return cells
 
 
 def pairs_beside_singles(cells, isochrone, n_masses):
@@ -132,11 +134,8 @@ def test_edges_of_mass_ratios():
 def test_cells_of_pairs_run_from_single_to_twice_as_bright(isochrone):
     """With many cells in q the last one lies at q = 1, 0.7526 mag above its singles."""
     n, n_q = 200, 60
-    cells = compiled_cells(
+    cells = wide_open(
         isochrone,
-        TO_PLANE,
-        (-30.0, 40.0),
-        MassFunction((-2.0,)),
         binary_fraction=0.5,
         n_masses=n,
         n_mass_ratios=n_q,
@@ -194,11 +193,8 @@ def test_cells_keep_mean_and_covariance_of_the_sequence(isochrone):
     """Few cells or many: the same mean magnitude and colour of the population."""
     moments = []
     for n in (32, 512):
-        cells = compiled_cells(
+        cells = wide_open(
             isochrone,
-            TO_PLANE,
-            (-30.0, 40.0),
-            MassFunction((-2.0,)),
             binary_fraction=0.0,
             n_masses=n,
         )
@@ -231,11 +227,8 @@ def test_companions_below_the_grid_add_no_light():
     line = Isochrone(
         mass, jnp.array([[10.0, 10.0, 10.0], [7.0, 7.0, 7.0], [4.0, 4.0, 4.0]]), jnp.zeros((3, 3))
     )
-    cells = compiled_cells(
+    cells = wide_open(
         line,
-        TO_PLANE,
-        (-30.0, 40.0),
-        MassFunction((-2.0,)),
         binary_fraction=0.5,
         n_masses=8,
         n_mass_ratios=512,
@@ -252,11 +245,8 @@ def test_companions_below_the_grid_add_no_light():
 
 def test_few_cells_of_pairs_keep_mean_and_variance(isochrone):
     """Six cells in q against the sum over 2000 mass ratios of every isochrone point."""
-    cells = compiled_cells(
+    cells = wide_open(
         isochrone,
-        TO_PLANE,
-        (-30.0, 40.0),
-        MassFunction((-2.0,)),
         binary_fraction=1.0,
         model_scatter=1.0,  # no widening
         n_mass_ratios=6,
@@ -286,7 +276,7 @@ def test_few_cells_of_pairs_keep_mean_and_variance(isochrone):
 def test_no_nan_and_no_negative_weight_in_the_prior_box(grid):
     """Everywhere in the default priors: finite cells of weight ≥ 0, and a finite normalisation.
 
-    128 cells along the isochrone and 8 in q instead of 256 and 12, for time.
+    128 cells along the isochrone and 8 in q instead of 320 and 16, for time.
     """
     n_points, rng = 10_000, np.random.default_rng(6)
     box = {
