@@ -12,6 +12,7 @@ Mean error of ln Z over the seeds ± its standard error, and the worst in quoted
 
     seeds live slices   quoted   correlated         two modes          curved            evaluations
         5  400      7    0.21    0.09 ± 0.09  1.6   -0.01 ± 0.12  1.8   0.32 ± 0.10  3.5    335 000
+        5  400     14    0.21   -0.09 ± 0.07  1.4    0.14 ± 0.09  2.1   0.17 ± 0.12  2.7    670 000
         5  400     21    0.21   -0.06 ± 0.12  1.8   -0.05 ± 0.06  0.9   0.18 ± 0.03  1.4  1 010 000
         5  400     35    0.21    0.03 ± 0.10  1.9   -0.09 ± 0.10  1.8   0.05 ± 0.07  1.4  1 680 000
        10  100     21    0.42   -0.07 ± 0.21  3.0   -0.04 ± 0.13  1.9   0.13 ± 0.14  1.9    253 000
@@ -20,7 +21,6 @@ Mean error of ln Z over the seeds ± its standard error, and the worst in quoted
 
 4 to 8 CPU s a run at 400 live points, 6 s of compiling. Too few slices leave ln Z too high, most on
 the curved problem, where new points are not yet independent of the ones they start from.
-
 """
 
 import sys

@@ -12,26 +12,22 @@ sum by plain autodiff of numpyro's `MixtureSameFamily` of `MultivariateNormal`, 
 kernel's, where its n × k arrays fit in memory. `|Δ|` is the largest difference in ln(field + p) of
 one star, local in this precision against dense in float64.
 
-On 2 cores of an EPYC that others used at the same time (load 4: ratios hold, times are too long by
-a factor of 2 or so), jax 0.10.2:
+On one core of a busy EPYC (ratios hold, times are too long by a factor of 2 or so), jax 0.10.2:
 
         n     k  pairs    dense   +grad   local   +grad  10⁹/s  ratio: dense  local  peer    |Δ|
-      100   500  float32   0.50    1.05    0.13    0.43   0.10           2.1    3.3    36  4e-06
-      100   500  float64   0.48    2.06    0.25    0.50   0.10           4.3    2.0    13  4e-14
-      100  3328  float32   1.20    3.84    0.17    1.62   0.28           3.2    9.7    37  4e-06
-      100  3328  float64   1.91   11.12    0.29    1.29   0.17           5.8    4.4    19  7e-11
-     1228   500  float32   1.72    5.54    0.21    3.39   0.36           3.2   16.3    51  8e-06
-     1228   500  float64   3.98   12.76    0.48    2.49   0.15           3.2    5.2    24  2e-11
-     1228  3328  float32  18.19   64.35    1.12   19.59   0.22           3.5   17.5     –  9e-06
-     1228  3328  float64  21.49  111.38    2.22   19.08   0.19           5.2    8.6     –  9e-11
-    10000   500  float32  28.14   64.05    1.78   18.73   0.18           2.3   10.5     –  3e-05
-    10000   500  float64  32.31  137.79    6.62   25.21   0.15           4.3    3.8     –  7e-10
-    10000  3328  float32  114.1   433.2    8.90   88.12   0.29           3.8    9.9     –  2e-05
-    10000  3328  float64  185.3   835.0   24.23  150.50   0.18           4.5    6.2     –  1e-09
+      100   500  float32   0.32    0.89    0.08    0.52   0.16           2.8    6.5    35  4e-06
+      100   500  float64   0.49    1.30    0.12    0.47   0.10           2.6    4.1    37  4e-14
+      100  5760  float32   4.07   17.99    0.28    3.96   0.14           4.4   14.1    35  4e-06
+      100  5760  float64  11.68   38.00    0.49    6.54   0.05           3.3   13.3    24  1e-11
+     1228   500  float32   4.02   12.82    0.18    3.66   0.15           3.2   20.6    36  8e-06
+     1228   500  float64   7.42   18.48    0.31    5.39   0.08           2.5   17.2    29  2e-11
+     1228  5760  float32  40.44  150.13    1.52   34.13   0.17           3.7   22.4     –  1e-05
+     1228  5760  float64  73.73  272.74   11.62   88.78   0.10           3.7    7.6     –  4e-11
 
-Skipping pairs makes a value 4 to 16 times faster, a value and gradient 2.4 to 7 times: the local
-gradient costs 10 to 17 local values in float32, the dense one 3 dense values. Compiling all four
-functions of a line takes 7 to 14 s.
+Skipping pairs makes a value up to 27 times faster, a value and gradient 2 to 5 times: by all
+arguments it costs 4 to 22 local values, the dense one 2.5 to 4.4 dense ones. Models need it by
+w, μ and V only, one of the two passes; `benchmarks/ngc2682.py cost` times that. Compiling all
+four functions of a line took 26 to 40 s there.
 """
 
 import argparse

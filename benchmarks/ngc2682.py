@@ -15,8 +15,10 @@ Measured on one core of a busy machine, 2026-11-22, PARSEC, 100 live points, 256
 log10 BF 862.1 ± 0.3, ln Z -697.62 ± 0.60 against -2682.78, information 34.4 nats, rank p 0.21,
 487 338 evaluations, 2186 CPU s + 40 s compiling, peak memory 1.8 GB; log age 9.652 (9.650, 9.654),
 [M/H] 0.196 (0.184, 0.203), distance modulus 9.495 (9.489, 9.501), A_V 0.008, slope -1.06, f_b 0.51,
-f_field 0.054, scatter 0.019. COST
-MIST has not been run yet.
+f_field 0.054, scatter 0.019. MIST has not been run yet.
+
+`cost` at 320 × 16 cells, two runs: cells 1.4-2.2 ms, value 3.3 ms, value and gradient 19-20 ms (6
+values); first calls 4, 7 and 23 s.
 
 `converge`, ln L at the best fit (bar: doubling moves it by less than 0.5):
 
