@@ -2,15 +2,13 @@
 
 In the colour-magnitude plane a star six standard deviations from a cell adds nothing, and most
 pairs are further apart. Stars come in blocks and components in chunks, in the order given; the
-tiles (block × chunk) within reach of each other are listed and computed in one fused loop. Shapes
-must be static, so the list has the smallest of a few fixed lengths that holds all live tiles; the
-longest holds every tile, so nothing is ever dropped.
+tiles (block × chunk) within reach of each other are listed and computed in groups; the loop over
+groups ends with the list.
 
 Tried and left: loops with a dynamic number of chunks per block (100 µs an iteration on CPUs, five
 times the dense kernel), and sorting the components (0.9 ms at k = 3328, as much as the pairs).
 """
 
-import math
 from functools import partial
 from typing import NamedTuple
 
@@ -29,8 +27,7 @@ from jaxcluster.gaussian import (
 
 BLOCK = 32  # stars, fewer in small samples: a block should not span the whole diagram
 CHUNK = 16  # components
-# Length of the list in units of all tiles; which one serves is decided at run time.
-LEVELS = (0.14, 0.35, 1.0)
+TILES = 64  # of a group: 32 000 pairs, whose sums stay in the cache
 
 
 def _block_size(n: int) -> int:
@@ -54,15 +51,19 @@ def _live_tiles(x, noise, weights, means, covs, reach):
     return (low[None, :] <= last[:, None]) & (high[None, :] >= first[:, None])
 
 
-def _over_tiles(live, run):
-    """Call run(blocks, chunks) on the live tiles; (m, 0), no block, fills the list up."""
-    sizes = sorted({max(1, math.ceil(level * live.size)) for level in LEVELS})
+def _over_tiles(live, start, add):
+    """Fold `sums = add(sums, blocks, chunks)` over the live tiles, a group of `TILES` at a time.
 
-    def listed(size):
-        return run(*jnp.nonzero(live, size=size, fill_value=(live.shape[0], 0)))
+    Block m, which is none, fills the last group up. The loop is as long as there are live tiles.
+    """
+    m = live.shape[0]
+    blocks, chunks = jnp.nonzero(live, size=live.size + -live.size % TILES, fill_value=(m, 0))
 
-    branches = [partial(listed, size) for size in sizes]
-    return jax.lax.switch(jnp.searchsorted(jnp.asarray(sizes), live.sum()), branches)
+    def group(i, sums):
+        listed = (jax.lax.dynamic_slice_in_dim(a, i * TILES, TILES) for a in (blocks, chunks))
+        return add(sums, *listed)
+
+    return jax.lax.fori_loop(0, (live.sum() + TILES - 1) // TILES, group, start)
 
 
 def _density(x, noise, weights, means, covs, reach):
@@ -70,7 +71,7 @@ def _density(x, noise, weights, means, covs, reach):
     d = x.shape[-1]
     lower = [(a, b) for a in range(d) for b in range(a + 1)]
 
-    def run(blocks, chunks):
+    def add(density, blocks, chunks):
         # One array per entry, [tile, star] and [tile, component]: strided entries do not
         # vectorise. Without the barrier the gathers would be redone for every pair.
         stars, noises, m, v, w = jax.lax.optimization_barrier(
@@ -92,9 +93,10 @@ def _density(x, noise, weights, means, covs, reach):
             *_, inverse_diagonal, _, half_chi2 = _whiten(diff, t)
             root = _root_determinant(inverse_diagonal)
             total = total + w[:, one] * jnp.exp(-half_chi2) * root
-        return jnp.zeros(x.shape[:2], x.dtype).at[blocks].add(total, mode="drop")
+        return density.at[blocks].add(total, mode="drop")
 
-    return _over_tiles(_live_tiles(x, noise, weights, means, covs, reach), run)
+    live = _live_tiles(x, noise, weights, means, covs, reach)
+    return _over_tiles(live, jnp.zeros(x.shape[:2], x.dtype), add)
 
 
 class _Sums(NamedTuple):
@@ -122,6 +124,10 @@ class _Sums(NamedTuple):
             d,
         )
 
+    @property
+    def _n_sums(self) -> int:
+        return 1 + self.d + self.d * (self.d + 1) // 2
+
     def _terms(self, stars, components):
         d = self.d
         weight, mean = components[0], components[1 : 1 + d]
@@ -144,31 +150,33 @@ class _Sums(NamedTuple):
             terms = self._terms(one, held) if over_stars else self._terms(held, one)
             return [s + term for s, term in zip(sums, terms, strict=True)], None
 
-        n_sums = 1 + self.d + self.d * (self.d + 1) // 2
-        start = [jnp.zeros_like(held[0])] * n_sums
+        start = [jnp.zeros_like(held[0])] * self._n_sums
         return jax.lax.scan(step, start, [a.T for a in through])[0]
 
     def over_stars(self, total):
         """Q [k], A1 [k, d] and A2 [k, d, d], added up in dtype `total`."""
 
-        def run(blocks, chunks):
-            sums = self._looped(blocks, chunks, True)
+        def add(sums, blocks, chunks):
             real = (blocks < self.live.shape[0])[:, None]
-            start = jnp.zeros(self.components[0].shape, total)
-            return [start.at[chunks].add(jnp.where(real, s, 0.0).astype(total)) for s in sums]
+            new = self._looped(blocks, chunks, True)
+            return [
+                a.at[chunks].add(jnp.where(real, b, 0.0).astype(total))
+                for a, b in zip(sums, new, strict=True)
+            ]
 
-        q, *rest = (a.ravel() for a in _over_tiles(self.live, run))
+        start = [jnp.zeros(self.components[0].shape, total)] * self._n_sums
+        q, *rest = (a.ravel() for a in _over_tiles(self.live, start, add))
         return q, *self._split(rest)
 
     def over_components(self):
         """Σ_k r u [n, d] and Σ_k r (u uᵀ − T⁻¹) [n, d, d] of each star."""
 
-        def run(blocks, chunks):
-            start = jnp.zeros_like(self.stars[0])
-            sums = self._looped(blocks, chunks, False)
-            return [start.at[blocks].add(s, mode="drop") for s in sums]
+        def add(sums, blocks, chunks):
+            new = self._looped(blocks, chunks, False)
+            return [a.at[blocks].add(b, mode="drop") for a, b in zip(sums, new, strict=True)]
 
-        _, *rest = (a.ravel() for a in _over_tiles(self.live, run))
+        start = [jnp.zeros_like(self.stars[0])] * self._n_sums
+        _, *rest = (a.ravel() for a in _over_tiles(self.live, start, add))
         return self._split(rest)
 
     def _split(self, sums):
