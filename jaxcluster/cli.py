@@ -59,7 +59,9 @@ def _start() -> None:
 
     jax.config.update("jax_enable_x64", True)
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", min(os.cpu_count() or 1, 8))
+        # the cores that a scheduler or taskset grants, where the system tells (not macOS)
+        granted = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+        jax.config.update("jax_num_cpu_devices", min(len(granted), 8))
     base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     jax.config.update("jax_compilation_cache_dir", str(base / "jaxcluster"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)

@@ -4,6 +4,7 @@ Both work in numpyro's unconstrained space. Progress is reported from outside ji
 posterior's `attrs` record the evidence (nested), cost, seed and versions.
 """
 
+import math
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -76,9 +77,8 @@ def nested(
     """
     watch = Stopwatch()
     flat = Flat(model, data)
-    devices = len(jax.devices()) if jax.default_backend() == "cpu" else 1
-    batch = max(1, live // 20)
-    batch += -batch % devices
+    batch = 4 * math.ceil(live / 80)  # whatever the number of devices, so is the answer
+    devices = math.gcd(batch, len(jax.devices())) if jax.default_backend() == "cpu" else 1
     init_key, run_key, draw_key = jax.random.split(key, 3)
     first = jax.vmap(flat.draw)(jax.random.split(init_key, live))
     size = sum(leaf[0].size for leaf in jax.tree.leaves(first))

@@ -1,5 +1,9 @@
 """Both samplers against problems whose evidence and posterior are known in closed form."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -217,11 +221,31 @@ def test_nuts_agrees_with_the_exact_posterior(nuts_run):
     assert found["evaluations"] >= np.asarray(run["sample_stats"]["n_steps"]).sum()
 
 
-def test_nested_same_key_same_numbers():
-    model = jc.Model(vector(dist.Normal(0.0, 1.0), 2), lambda p, d: -0.5 * (p["x"] - d) ** 2)
-    one, two = (jc.nested(model, jnp.ones(2), key=jax.random.key(5), live=20) for _ in range(2))
-    np.testing.assert_array_equal(one["posterior"]["x"], two["posterior"]["x"])
-    assert attributes(one)["log_evidence"] == attributes(two)["log_evidence"]
+ONE_RUN = """
+import jax
+jax.config.update("jax_enable_x64", True)
+import jax.numpy as jnp, numpyro.distributions as dist, jaxcluster as jc
+prior = {"x": dist.Normal(0.0, 1.0).expand([2]).to_event(1)}
+model = jc.Model(prior, lambda p, d: -0.5 * (p["x"] - d) ** 2)
+run = jc.nested(model, jnp.ones(2), key=jax.random.key(5), live=20)
+print(len(jax.devices()), repr(run["posterior"].attrs["log_evidence"]))
+"""
+
+
+def test_nested_same_key_same_numbers_on_any_number_of_devices():
+    answers = []
+    for devices in ("1", "4"):
+        run = subprocess.run(
+            [sys.executable, "-c", ONE_RUN],
+            env={**os.environ, "JAX_NUM_CPU_DEVICES": devices},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found, log_evidence = run.stdout.split()
+        assert found == devices
+        answers.append(log_evidence)
+    assert len(set(answers)) == 1
 
 
 def test_nuts_same_key_same_numbers_and_progress():
