@@ -53,7 +53,7 @@ import jaxcluster as jc  # noqa: E402
 from jaxcluster.bayes_factor import bayes_factor, inside  # noqa: E402
 from jaxcluster.model import Flat  # noqa: E402
 from jaxcluster.model_files import load_model  # noqa: E402
-from jaxcluster.sample import climb  # noqa: E402
+from jaxcluster.no_u_turn import climb  # noqa: E402
 
 LIMITS = (8.0, 18.0)
 BEST = {  # start of the climb: near the published solution
@@ -146,7 +146,8 @@ def main() -> None:
     """Run what the command line asks for."""
     folder, what = Path(sys.argv[1]), sys.argv[2]
     stars, field_stars = read(folder)
-    run = partial(bayes_factor, stars, field_stars, limits=LIMITS)
+    say = partial(print, file=sys.stderr, flush=True)
+    run = partial(bayes_factor, stars, field_stars, limits=LIMITS, progress=say)
     if what == "converge":
         converge(
             stars, jc.fit_field(field_stars, LIMITS, n_stars=len(stars), key=jax.random.key(0))

@@ -18,8 +18,8 @@ from jaxcluster.mass_function import MassFunction as MassFunction
 from jaxcluster.mass_function import kroupa as kroupa
 from jaxcluster.model import Model as Model
 from jaxcluster.model import within as within
-from jaxcluster.sample import nested as nested
-from jaxcluster.sample import nuts as nuts
+from jaxcluster.nested_sampling import nested as nested
+from jaxcluster.no_u_turn import nuts as nuts
 from jaxcluster.stars import Stars as Stars
 from jaxcluster.stars import from_table as from_table
 

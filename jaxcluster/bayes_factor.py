@@ -18,7 +18,8 @@ from jaxtyping import Int, PRNGKeyArray
 
 from jaxcluster.field import Comparison, FieldDensity, fit_field
 from jaxcluster.model import Model
-from jaxcluster.sample import Progress, nested
+from jaxcluster.nested_sampling import nested
+from jaxcluster.sample import Progress
 from jaxcluster.stars import Stars
 
 LEAST_STARS = 5

@@ -58,7 +58,8 @@ def magnitude_limits(text: str | None) -> tuple[float, float] | None:
 
 def sampler_of(method: str, live: int, inner_steps: int | None = None):
     """Return the sampler of this name, with its live points and slices filled in."""
-    from jaxcluster.sample import nested, nuts
+    from jaxcluster.nested_sampling import nested
+    from jaxcluster.no_u_turn import nuts
 
     if method == "nested":
         if live < 20:

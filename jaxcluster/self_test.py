@@ -69,7 +69,7 @@ def _evidence() -> bool:
     from numpyro.distributions import Uniform
 
     from jaxcluster.model import Model
-    from jaxcluster.sample import nested
+    from jaxcluster.nested_sampling import nested
 
     model = Model(
         {"x": Uniform(-10, 10), "y": Uniform(-10, 10)},

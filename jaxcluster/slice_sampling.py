@@ -8,10 +8,9 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh, PartitionSpec
 
 from jaxcluster.model import Flat
+from jaxcluster.sample import over_chains
 
 
 def _step_out(rng_key, in_slice, width, max_expansions):
@@ -37,7 +36,7 @@ def _step_out(rng_key, in_slice, width, max_expansions):
     return ends[0], ends[1], (budget - left_over).sum(), lambda t: jnp.asarray(True)
 
 
-def slice_sampler(flat: Flat, n_steps: int, n_delete: int, devices: int):
+def slice_sampler(flat: Flat, n_steps: int, n_delete: int):
     """Return blackjax's nested slice sampling, (init, step), put together from its parts."""
     # imported here: blackjax computes on import, after which the number of CPU devices is fixed
     from blackjax.mcmc.slice import build_kernel
@@ -55,7 +54,7 @@ def slice_sampler(flat: Flat, n_steps: int, n_delete: int, devices: int):
         n_steps,
         nss.live_covariance_factor,
         n_delete,
-        update_strategy=_chains_apart(devices),
+        update_strategy=_chains_apart,
     )
 
     def start(positions):
@@ -68,46 +67,29 @@ def slice_sampler(flat: Flat, n_steps: int, n_delete: int, devices: int):
     return start, step
 
 
-def _chains_apart(devices: int):
-    """Return blackjax's update with chains run one after the other, shared among CPU devices.
+def _chains_apart(step, n_steps, n_delete):
+    """Blackjax's update with chains run one after the other, shared among CPU devices."""
 
-    Under vmap all chains of a batch wait for the slowest slice: half the evaluations are thrown
-    away on a CPU.
-    """
+    def chain(chain, shared):
+        chain_key, state = chain
+        threshold, parameters = shared
 
-    def strategy(step, n_steps, n_delete):
-        def run(keys, start, threshold, parameters):
-            def chain(arguments):
-                chain_key, state = arguments
+        def one(state, step_key):
+            return step(step_key, state, loglikelihood_0=threshold, **parameters)
 
-                def one(state, step_key):
-                    return step(step_key, state, loglikelihood_0=threshold, **parameters)
+        return jax.lax.scan(one, state, jax.random.split(chain_key, n_steps))
 
-                return jax.lax.scan(one, state, jax.random.split(chain_key, n_steps))
+    run = over_chains(chain, n_delete)
 
-            return jax.lax.map(chain, (keys, start))
+    def update(rng_key, state, loglikelihood_0, **parameters):
+        pick_key, walk_key = jax.random.split(rng_key)
+        alive = (state.particles.loglikelihood > loglikelihood_0).astype(float)
+        alive = jnp.where(alive.sum() > 0, alive, 1.0)
+        start = jax.random.choice(pick_key, alive.size, (n_delete,), p=alive / alive.sum())
+        particles = jax.tree.map(lambda a: a[start], state.particles)
+        keys = jax.random.split(walk_key, n_delete)
+        new, info = run((keys, particles), (loglikelihood_0, parameters))
+        born = jnp.full_like(new.loglikelihood_birth, loglikelihood_0)
+        return new._replace(loglikelihood_birth=born), info
 
-        if devices > 1:
-            split, shared = PartitionSpec("chains"), PartitionSpec()
-            run = jax.shard_map(
-                run,
-                mesh=Mesh(np.array(jax.devices()[:devices]), ("chains",)),
-                in_specs=(split, split, shared, shared),
-                out_specs=split,
-                check_vma=False,
-            )
-
-        def update(rng_key, state, loglikelihood_0, **parameters):
-            pick_key, walk_key = jax.random.split(rng_key)
-            alive = (state.particles.loglikelihood > loglikelihood_0).astype(float)
-            alive = jnp.where(alive.sum() > 0, alive, 1.0)
-            start = jax.random.choice(pick_key, alive.size, (n_delete,), p=alive / alive.sum())
-            particles = jax.tree.map(lambda a: a[start], state.particles)
-            keys = jax.random.split(walk_key, n_delete)
-            new, info = run(keys, particles, loglikelihood_0, parameters)
-            born = jnp.full_like(new.loglikelihood_birth, loglikelihood_0)
-            return new._replace(loglikelihood_birth=born), info
-
-        return update
-
-    return strategy
+    return update

@@ -266,7 +266,7 @@ def test_nuts_same_key_same_numbers_and_progress():
 
     one, two = sample(), sample()
     np.testing.assert_array_equal(one["posterior"]["x"], two["posterior"]["x"])
-    assert sum("NUTS from ln L" in line for line in said) == 2
+    assert sum("NUTS from ln posterior" in line for line in said) == 2
 
 
 @pytest.mark.parametrize("sampler", [jc.nested, jc.nuts])

@@ -1,0 +1,132 @@
+"""Nested slice sampling of a `Model`: evidence and posterior."""
+
+import math
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from jaxcluster.evidence import integrate
+from jaxcluster.model import Flat, Model
+from jaxcluster.sample import Progress, Stopwatch, to_arviz
+from jaxcluster.slice_sampling import slice_sampler
+
+
+def nested(
+    model: Model,
+    data: Any,
+    *,
+    key: PRNGKeyArray,
+    live: int = 400,
+    inner_steps: int | None = None,
+    remaining: float = 0.01,
+    draws: int = 2000,
+    progress: Progress | None = None,
+):
+    """Nested slice sampling (Yallup, Kroupa & Handley 2026; `blackjax.nss`).
+
+    Args:
+        model: prior and likelihood.
+        data: what the likelihood takes.
+        key: random key.
+        live: number of live points; the error of ln Z falls as its root.
+        inner_steps: slices between a new point and its start; by default three times the number of
+            parameters. With one, two, three and five times that number ln Z of a curved 7-d problem
+            was 0.32, 0.17, 0.18 and 0.05 too high (error quoted 0.21, mean of five seeds).
+        remaining: stop when the live points' share of Z is below this.
+        draws: equally weighted posterior draws that are kept, at most the effective number.
+        progress: called with a line of text about once a second.
+
+    Returns:
+        ArviZ data: posterior, sample_stats, log_likelihood by star; `attrs` of the posterior
+        carry log_evidence ± log_evidence_error, information, evaluations, ess,
+        insertion_rank_p, cpu_seconds, compile_seconds, priors and versions.
+
+    Raises:
+        ValueError: from `Flat`, or where no prior draw has a finite likelihood.
+    """
+    watch = Stopwatch()
+    flat = Flat(model, data)
+    batch = 4 * math.ceil(live / 80)  # whatever the number of devices, so is the answer
+    init_key, run_key, draw_key = jax.random.split(key, 3)
+    first = jax.vmap(flat.draw)(jax.random.split(init_key, live))
+    size = sum(leaf[0].size for leaf in jax.tree.leaves(first))
+    init, move = slice_sampler(flat, inner_steps or max(5, 3 * size), batch)
+    start = watch.compile(jax.jit(init), first)
+    state = start(first)
+    if not np.isfinite(np.asarray(state.particles.loglikelihood)).any():
+        raise ValueError(
+            f"none of {live} prior draws has a finite likelihood: check limits, errors and priors"
+        )
+
+    @jax.jit
+    def chunk(state, keys):
+        def step(state, step_key):
+            state, info = move(step_key, state)
+            walk = info.update_info
+            evaluations = (2 + walk.num_expansions + walk.num_shrink).sum()
+            dead = info.particles
+            return state, (
+                dead.position,
+                dead.loglikelihood,
+                dead.loglikelihood_birth,
+                evaluations,
+            )
+
+        return jax.lax.scan(step, state, keys)
+
+    per_chunk = 5
+    run = watch.compile(chunk, state, jax.random.split(run_key, per_chunk))
+    dead, evaluations, said = [], live, time.monotonic()
+    while True:
+        run_key, chunk_key = jax.random.split(run_key)
+        state, (positions, log_l, birth, count) = run(state, jax.random.split(chunk_key, per_chunk))
+        dead.append(jax.device_get((positions, log_l, birth)))
+        evaluations += int(count.sum())
+        log_z, log_z_live = float(state.integrator.logZ), float(state.integrator.logZ_live)
+        if progress is not None and time.monotonic() - said > 1.0:
+            said = time.monotonic()
+            share = 1.0 / (1.0 + np.exp(np.clip(log_z - log_z_live, -700, 700)))
+            progress(
+                f"{len(dead) * per_chunk * batch} dead points, {evaluations} evaluations, "
+                f"ln Z = {np.logaddexp(log_z, log_z_live):.2f}, live share {share:.3f}"
+            )
+        if log_z_live - log_z < np.log(remaining):
+            break
+    positions = jax.tree.map(
+        lambda *leaves: np.concatenate([leaf.reshape(-1, *leaf.shape[2:]) for leaf in leaves]),
+        *[part[0] for part in dead],
+    )
+    alive = jax.device_get(state.particles)
+    positions = jax.tree.map(lambda a, b: np.concatenate([a, b]), positions, alive.position)
+    log_l = np.concatenate([*[part[1].ravel() for part in dead], alive.loglikelihood])
+    birth = np.concatenate([*[part[2].ravel() for part in dead], alive.loglikelihood_birth])
+    birth = np.where(np.isnan(birth), -np.inf, birth)
+    order = np.argsort(log_l, kind="stable")
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(draw_key)).ravel())
+    result = integrate(log_l[order], birth[order], rng)
+
+    # systematic resampling: equally weighted draws with the least added noise
+    n = int(min(draws, max(result.ess, 100)))
+    edges = np.cumsum(np.exp(result.log_weights))
+    chosen = np.searchsorted(edges / edges[-1], (np.arange(n) + rng.uniform()) / n)
+    chosen = rng.permutation(np.clip(chosen, 0, len(order) - 1))
+    z = jax.tree.map(lambda a: a[order][chosen], positions)
+    attributes = {
+        "method": "nested",
+        "log_evidence": result.log_evidence,
+        "log_evidence_error": result.log_evidence_error,
+        "information": result.information,
+        "evaluations": evaluations,
+        "ess": result.ess,
+        "insertion_rank_p": result.insertion_rank_p,
+        "live": live,
+        "dead_log_likelihood": log_l[order],
+        "dead_log_weight": result.log_weights,
+        "dead_birth": birth[order],
+    }
+    z = jax.tree.map(lambda a: a[None], z)
+    statistics = {"log_likelihood_total": log_l[order][chosen][None]}
+    return to_arviz(flat, z, statistics, attributes, watch)

@@ -1,0 +1,129 @@
+"""NUTS of a `Model`: posteriors by gradients."""
+
+import math
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from jaxcluster.model import Flat, Model
+from jaxcluster.sample import Progress, Stopwatch, over_chains, to_arviz
+
+PER_CHUNK = 20  # steps of each chain between two reports of progress
+DENSE = 100  # parameters up to which the mass matrix is a full one
+
+
+def nuts(
+    model: Model,
+    data: Any,
+    *,
+    key: PRNGKeyArray,
+    warmup: int = 700,
+    draws: int = 1000,
+    chains: int = 2,
+    search: int = 1000,
+    progress: Progress | None = None,
+):
+    """No-U-turn sampling (Hoffman & Gelman 2014; numpyro), chains started near the best mode.
+
+    Args:
+        model: prior and likelihood.
+        data: what the likelihood takes.
+        key: random key.
+        warmup: steps of adaptation per chain.
+        draws: kept per chain.
+        chains: run one after the other, or on as many devices as there are.
+        search: prior draws among which the starting points are chosen; a mode that none of them
+            is near is not found. Nested sampling is the check.
+        progress: called with a line of text at each stage, and about once a second.
+
+    Returns:
+        ArviZ data as from `nested`, without an evidence: NUTS does not give one.
+
+    Raises:
+        ValueError: from `Flat`, or where no prior draw has a finite likelihood.
+    """
+    # imported here for the time it takes
+    from numpyro.infer import NUTS
+
+    watch = Stopwatch()
+    flat = Flat(model, data)
+    say = progress or (lambda line: None)
+    search_key, run_key = jax.random.split(key)
+    z = jax.vmap(flat.draw)(jax.random.split(search_key, search))
+    say(f"looking at {search} prior draws")
+    values = np.asarray(jax.jit(lambda z: jax.lax.map(flat.log_likelihood, z))(z))
+    if not np.isfinite(values).any():
+        raise ValueError(
+            f"none of {search} prior draws has a finite likelihood: check limits, errors and priors"
+        )
+    best = np.argsort(-np.where(np.isfinite(values), values, -np.inf))[:chains]
+    z = jax.tree.map(lambda a: a[best], z)
+    say(f"climbing from ln L = {values[best].max():.1f}")
+    z, values = climb(flat, z)
+    z = jax.tree.map(lambda a: jnp.repeat(a[values.argmax()][None], chains, axis=0), z)
+    say(f"NUTS from ln posterior = {values.max():.1f}: {chains} × ({warmup} + {draws}) steps")
+
+    size = sum(leaf[0].size for leaf in jax.tree.leaves(z))
+    # age, distance and extinction are correlated: trees are shorter with a full mass matrix
+    kernel = NUTS(
+        potential_fn=lambda z: -flat.log_prior(z) - flat.log_likelihood(z),
+        dense_mass=size <= DENSE,
+    )
+
+    def begin(chain, _):
+        chain_key, z = chain
+        return kernel.init(chain_key, warmup, z, (), {})
+
+    def go_on(state, _):
+        def step(state, _):
+            state = kernel.sample(state, (), {})
+            return state, (state.z, state.diverging, state.num_steps, -state.potential_energy)
+
+        return jax.lax.scan(step, state, None, length=PER_CHUNK)
+
+    start = (jax.random.split(run_key, chains), z)
+    state = watch.compile(jax.jit(over_chains(begin, chains)), start, None)(start, None)
+    run = watch.compile(jax.jit(over_chains(go_on, chains)), state, None)
+    parts, said = [], time.monotonic()
+    for done in range(math.ceil((warmup + draws) / PER_CHUNK)):
+        state, part = run(state, None)
+        parts.append(jax.device_get(part))
+        if time.monotonic() - said > 1.0:
+            said = time.monotonic()
+            at = (done + 1) * PER_CHUNK
+            stage = "warm-up" if at <= warmup else "draws"
+            say(
+                f"{stage}: step {at} of {warmup + draws}, {part[2].mean():.0f} gradients a step, "
+                f"ln posterior = {part[3].mean():.1f}"
+            )
+    joined = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *parts)
+    samples, diverging, n_steps, lp = jax.tree.map(lambda a: a[:, warmup : warmup + draws], joined)
+    statistics = {"diverging": diverging, "n_steps": n_steps, "lp": lp}
+    attributes = {"method": "nuts", "evaluations": int(joined[2].sum()) + search}
+    return to_arviz(flat, samples, statistics, attributes, watch)
+
+
+def climb(flat: Flat, z, steps: int = 400):
+    """Adam on the log posterior from each start, one after the other; NUTS then starts high up."""
+    import optax
+
+    optimiser = optax.adam(optax.cosine_decay_schedule(0.05, steps))
+    value = jax.value_and_grad(lambda z: -flat.log_prior(z) - flat.log_likelihood(z))
+
+    def climb(z):
+        def step(carry, _):
+            z, state = carry
+            loss, gradient = value(z)
+            gradient = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0.0), gradient)
+            update, state = optimiser.update(gradient, state)
+            return (optax.apply_updates(z, update), state), loss
+
+        (z, _), losses = jax.lax.scan(step, (z, optimiser.init(z)), None, length=steps)
+        return z, -losses[-1]
+
+    z, values = jax.jit(lambda z: jax.lax.map(climb, z))(z)
+    return z, np.asarray(values)
