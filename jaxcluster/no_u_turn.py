@@ -25,6 +25,7 @@ def nuts(
     draws: int = 1000,
     chains: int = 2,
     search: int = 1000,
+    starts: int = 16,
     progress: Progress | None = None,
 ):
     """No-U-turn sampling (Hoffman & Gelman 2014; numpyro), chains started near the best mode.
@@ -36,8 +37,10 @@ def nuts(
         warmup: steps of adaptation per chain.
         draws: kept per chain.
         chains: run one after the other, or on as many devices as there are.
-        search: prior draws among which the starting points are chosen; a mode that none of them
-            is near is not found. Nested sampling is the check.
+        search: prior draws to look at.
+        starts: the best of those, to climb from; all chains begin at the highest point reached. A
+            mode that none of them is near is not found: nested sampling is the check. (Of 16
+            climbs on NGC 2682 four come to its mode; the others end 80 to 1700 nats below.)
         progress: called with a line of text at each stage, and about once a second.
 
     Returns:
@@ -60,9 +63,9 @@ def nuts(
         raise ValueError(
             f"none of {search} prior draws has a finite likelihood: check limits, errors and priors"
         )
-    best = np.argsort(-np.where(np.isfinite(values), values, -np.inf))[:chains]
+    best = np.argsort(-np.where(np.isfinite(values), values, -np.inf))[:starts]
     z = jax.tree.map(lambda a: a[best], z)
-    say(f"climbing from ln L = {values[best].max():.1f}")
+    say(f"climbing from {len(best)} of them, ln L = {values[best].max():.1f} and less")
     z, values = climb(flat, z)
     z = jax.tree.map(lambda a: jnp.repeat(a[values.argmax()][None], chains, axis=0), z)
     say(f"NUTS from ln posterior = {values.max():.1f}: {chains} × ({warmup} + {draws}) steps")
@@ -107,11 +110,11 @@ def nuts(
     return to_arviz(flat, samples, statistics, attributes, watch)
 
 
-def climb(flat: Flat, z, steps: int = 400):
-    """Adam on the log posterior from each start, one after the other; NUTS then starts high up."""
+def climb(flat: Flat, z, steps: int = 300):
+    """Adam on the log posterior from each start [s, …], one after the other."""
     import optax
 
-    optimiser = optax.adam(optax.cosine_decay_schedule(0.05, steps))
+    optimiser = optax.adam(optax.cosine_decay_schedule(0.1, steps))
     value = jax.value_and_grad(lambda z: -flat.log_prior(z) - flat.log_likelihood(z))
 
     def climb(z):
