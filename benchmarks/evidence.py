@@ -123,13 +123,14 @@ def against_dynesty(live: int) -> None:
         lambda theta: model.log_likelihood(dict(zip(names, theta, strict=True)), stars)
     )
 
-    def cube(u):
-        return np.array([float(model.prior[n].icdf(v)) for n, v in zip(names, u, strict=True)])
+    cube = jax.jit(
+        lambda u: jnp.stack([model.prior[n].icdf(v) for n, v in zip(names, u, strict=True)])
+    )
 
     begin = time.process_time()
     sampler = dynesty.NestedSampler(
         lambda theta: float(likelihood(jnp.asarray(theta))),
-        cube,
+        lambda u: np.asarray(cube(u)),
         len(names),
         nlive=live,
         sample="rwalk",

@@ -1,7 +1,7 @@
 """NGC 2682 (M 67): convergence of the cells, posterior with both grids, NUTS, and the cost.
 
     python benchmarks/ngc2682.py DATA converge         cells doubled in mass and in mass ratio
-    python benchmarks/ngc2682.py DATA grids [LIVE]     PARSEC and MIST, nested sampling
+    python benchmarks/ngc2682.py DATA grids [LIVE [GRID]]  PARSEC and MIST, nested sampling
     python benchmarks/ngc2682.py DATA nuts             NUTS beside the nested posterior of `grids`
     python benchmarks/ngc2682.py DATA pull             which stars pull [M/H]
     python benchmarks/ngc2682.py DATA cost             time of a value, and of a value and gradient
@@ -156,7 +156,7 @@ def main() -> None:
         cost(stars, jc.fit_field(field_stars, LIMITS, n_stars=len(stars), key=jax.random.key(0)))
     elif what == "grids":
         live = int(sys.argv[3]) if len(sys.argv) > 3 else 200
-        for grid in ("parsec", "mist"):
+        for grid in sys.argv[4:] or ("parsec", "mist"):
             begin = time.monotonic()
             print(f"\n{grid}, {live} live points")
             sampler = partial(jc.nested, live=live)
