@@ -228,6 +228,10 @@ class Flat:
         value = self.model.log_likelihood(self.parameters(z), self.data)
         return jnp.where(jnp.isnan(value), -jnp.inf, value)
 
+    def potential(self, z: Parameters) -> Float[Array, ""]:
+        """Minus the log posterior density of z, up to the evidence."""
+        return -self.log_prior(z) - self.log_likelihood(z)
+
     def draw(self, key: PRNGKeyArray) -> dict[str, Array]:
         """One draw from the prior, unconstrained."""
         seeded = numpyro.handlers.seed(self.model.program, key)

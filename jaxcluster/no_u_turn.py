@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxcluster.model import Flat, Model
 from jaxcluster.sample import Progress, Stopwatch, over_chains, to_arviz
@@ -70,11 +71,12 @@ def nuts(
     z = jax.tree.map(lambda a: jnp.repeat(a[values.argmax()][None], chains, axis=0), z)
     say(f"NUTS from ln posterior = {values.max():.1f}: {chains} × ({warmup} + {draws}) steps")
 
-    size = sum(leaf[0].size for leaf in jax.tree.leaves(z))
-    # age, distance and extinction are correlated: trees are shorter with a full mass matrix
+    highest = jax.tree.map(lambda a: a[0], z)
+    full = sum(leaf.size for leaf in jax.tree.leaves(highest)) <= DENSE
     kernel = NUTS(
-        potential_fn=lambda z: -flat.log_prior(z) - flat.log_likelihood(z),
-        dense_mass=size <= DENSE,
+        potential_fn=flat.potential,
+        dense_mass=full,
+        inverse_mass_matrix=curvature(flat, highest) if full else None,
     )
 
     def begin(chain, _):
@@ -115,7 +117,7 @@ def climb(flat: Flat, z, steps: int = 300):
     import optax
 
     optimiser = optax.adam(optax.cosine_decay_schedule(0.1, steps))
-    value = jax.value_and_grad(lambda z: -flat.log_prior(z) - flat.log_likelihood(z))
+    value = jax.value_and_grad(flat.potential)
 
     def climb(z):
         def step(carry, _):
@@ -130,3 +132,27 @@ def climb(flat: Flat, z, steps: int = 300):
 
     z, values = jax.jit(lambda z: jax.lax.map(climb, z))(z)
     return z, np.asarray(values)
+
+
+def curvature(flat: Flat, z) -> Float[Array, "d d"]:
+    """Covariance of the Gaussian that falls off like the posterior about its maximum z.
+
+    Age, distance and extinction are correlated and narrow: on NGC 2682 NUTS took 410 gradients a
+    step before it had learnt so. The step of each difference is what lowers ln posterior by about
+    one, so that neither rounding nor a kink decides.
+    """
+    start, unravel = ravel_pytree(z)
+    potential = jax.jit(lambda x: flat.potential(unravel(x)))
+    gradient = jax.jit(jax.grad(lambda x: flat.potential(unravel(x))))
+    lowest = float(potential(start))
+    rows = []
+    for direction in np.eye(start.size):
+        step = 1e-4
+        while step < 1.0 and float(potential(start + step * direction)) < lowest + 1.0:
+            step *= 2.0
+        up, down = (np.asarray(gradient(start + s * direction)) for s in (step, -step))
+        rows.append((up - down) / (2.0 * step))
+    hessian = np.nan_to_num(0.5 * (np.array(rows) + np.array(rows).T), posinf=0.0, neginf=0.0)
+    values, vectors = np.linalg.eigh(hessian)
+    # flat directions, and those that a kink turns downwards, as wide as a prior is
+    return jnp.asarray(vectors / np.maximum(values, 0.3) @ vectors.T)
