@@ -17,6 +17,11 @@ log10 BF 862.1 ± 0.3, ln Z -697.62 ± 0.60 against -2682.78, information 34.4 n
 [M/H] 0.196 (0.184, 0.203), distance modulus 9.495 (9.489, 9.501), A_V 0.008, slope -1.06, f_b 0.51,
 f_field 0.054, scatter 0.019. MIST has not been run yet.
 
+NUTS, 2 × (400 + 400) steps, 320 × 16 cells: log age 9.652 (9.649, 9.654), [M/H] 0.194 (0.185,
+0.203), distance modulus 9.494 (9.488, 9.500), A_V 0.008, slope -1.05, f_b 0.51, f_field 0.052,
+scatter 0.019: nested's posterior. 40 156 gradients and 1000 values, 703 CPU s + 61 s compiling on
+a busy core, peak memory 1.9 GB.
+
 `cost` at 320 × 16 cells, two runs: cells 1.4-2.2 ms, value 3.3 ms, value and gradient 19-20 ms (6
 values); first calls 4, 7 and 23 s.
 
