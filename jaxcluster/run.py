@@ -70,6 +70,18 @@ def sampler_of(method: str, live: int, inner_steps: int | None = None):
     raise ValueError(f"--method {method!r}: expected nested or nuts")
 
 
+def _read(path: Any, reading: dict[str, Any]):
+    """Return the table and its stars; errors name the file."""
+    from jaxcluster.stars import from_table
+    from jaxcluster.table import read_table
+
+    table = read_table(path)
+    try:
+        return table, from_table(table, **reading)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def _same_star(sample, field):
     """Index in the field of each star of the sample, −1 where it is not there; None if unknown."""
     import numpy as np
@@ -109,13 +121,10 @@ def run_bayes_factor(
 
     from jaxcluster.bayes_factor import bayes_factor
     from jaxcluster.model_files import load_model
-    from jaxcluster.stars import from_table
-    from jaxcluster.table import read_table
 
     begin = time.process_time()
     sampler = sampler_of(method, live, inner_steps)
     build = load_model(model)
-    tables = [read_table(sample), read_table(field)]
     reading: dict[str, Any] = {
         "columns": tuple(bands.split(",")),
         "magnitude_column": magnitude_column,
@@ -123,8 +132,8 @@ def run_bayes_factor(
         "max_ruwe": max_ruwe,
         "max_excess": max_excess,
     }
-    stars, field_stars = (from_table(table, **reading) for table in tables)
-    same = _same_star(*tables)
+    (table, stars), (field_table, field_stars) = (_read(path, reading) for path in (sample, field))
+    same = _same_star(table, field_table)
     if same is not None:
         kept = {int(row): i for i, row in enumerate(np.asarray(field_stars.rows))}
         rows = np.asarray(stars.rows, int)

@@ -75,7 +75,8 @@ def read_table(source: object) -> Table:
     else:
         raise ValueError(f"expected a Table, a DataFrame or a path, found {type(source).__name__}")
     if len(table) == 0:
-        raise ValueError("the table has no rows; check the query that made it")
+        which = f"{source}: " if isinstance(source, (str, PathLike)) else ""
+        raise ValueError(f"{which}the table has no rows; check the query that made it")
     return table
 
 
