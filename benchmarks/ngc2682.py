@@ -11,11 +11,11 @@ Peer: MiMO's own code with dynesty, 400 live points, on the same stars: ln Z = -
 log10 BF ≈ 853, 405 015 evaluations at 3.4 ms, 23 CPU minutes; log age 9.593, [M/H] 0.279, distance
 modulus 9.587, A_V 0.002, f_field 0.066 with the same isochrones, no model scatter.
 
-Measured on one core of a busy machine, 2026-11-22, PARSEC, 100 live points, 256 × 16 cells:
-log10 BF 862.1 ± 0.3, ln Z -697.62 ± 0.60 against -2682.78, information 34.4 nats, rank p 0.21,
-487 338 evaluations, 2186 CPU s + 40 s compiling, peak memory 1.8 GB; log age 9.652 (9.650, 9.654),
-[M/H] 0.196 (0.184, 0.203), distance modulus 9.495 (9.489, 9.501), A_V 0.008, slope -1.06, f_b 0.51,
-f_field 0.054, scatter 0.019. MIST has not been run yet.
+Measured on one core of a busy machine, 2026-11-22, PARSEC, 100 live points, 320 × 16 cells:
+log10 BF 861.9 ± 0.3, ln Z -698.13 ± 0.59 against -2682.78, information 34.4 nats, rank p 0.43,
+483 787 evaluations, 1946 CPU s + 31 s compiling; log age 9.652 (9.650, 9.654), [M/H] 0.194 (0.184,
+0.202), distance modulus 9.494 (9.487, 9.501), A_V 0.008, slope -1.06, f_b 0.51, f_field 0.052,
+scatter 0.019. With 256 × 16 cells and another key ln Z was -697.62 ± 0.60, peak memory 1.8 GB.
 
 NUTS, 2 × (400 + 400) steps, 320 × 16 cells: log age 9.652 (9.649, 9.654), [M/H] 0.194 (0.185,
 0.203), distance modulus 9.494 (9.488, 9.500), A_V 0.008, slope -1.05, f_b 0.51, f_field 0.052,
