@@ -20,7 +20,7 @@ scatter 0.019. With 256 × 16 cells and another key ln Z was -697.62 ± 0.60, pe
 MIST, the same: log10 BF 762.7 ± 0.3, ln Z -926.61 ± 0.60 (229 nats below PARSEC's), rank p 0.81,
 510 347 evaluations, 2337 CPU s + 29 s; log age 9.578 (9.569, 9.583), [M/H] 0.306 (0.301, 0.312),
 distance modulus 9.713 (9.704, 9.725), A_V 0.001, slope -0.63, f_b 0.78, f_field 0.106, scatter
-0.013. So between grids log age moves by 0.07, [M/H] by 0.11, distance modulus by 0.22: ten to thirty
+0.013. Between grids log age moves by 0.07, [M/H] by 0.11 and distance modulus by 0.22, 10 to 30
 posterior widths.
 
 NUTS, 2 × (400 + 400) steps, 320 × 16 cells: log age 9.652 (9.649, 9.654), [M/H] 0.194 (0.185,
