@@ -64,9 +64,16 @@ def over_chains(run: Callable, n_chains: int) -> Callable:
     )
 
 
-def to_arviz(flat: Flat, z, statistics, attributes, watch: Stopwatch):
-    """Build ArviZ data from unconstrained draws [chain, draw]; the layout changed with ArviZ 1."""
+def from_groups(groups: dict[str, Any]):
+    """Return ArviZ data of these groups of arrays [chain, draw, …]; the call changed with 1.0."""
     import arviz
+
+    one = int(version("arviz").split(".")[0]) >= 1
+    return arviz.from_dict(groups) if one else arviz.from_dict(**groups)
+
+
+def to_arviz(flat: Flat, z, statistics, attributes, watch: Stopwatch):
+    """Build ArviZ data from unconstrained draws [chain, draw]."""
 
     def constrain(z):
         parameters = flat.parameters(z)
@@ -80,8 +87,7 @@ def to_arviz(flat: Flat, z, statistics, attributes, watch: Stopwatch):
         "sample_stats": statistics,
         "log_likelihood": {"stars": pointwise.reshape(*shape, -1)},
     }
-    one = int(version("arviz").split(".")[0]) >= 1
-    out = arviz.from_dict(groups) if one else arviz.from_dict(**groups)
+    out = from_groups(groups)
     out["posterior"].attrs.update(
         attributes,
         **watch.record(),

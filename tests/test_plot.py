@@ -1,4 +1,3 @@
-import arviz
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -12,6 +11,7 @@ from jaxcluster import plot, plot_run
 from jaxcluster.bayes_factor import Result
 from jaxcluster.evidence import insertion_ranks, integrate, live_counts
 from jaxcluster.model_files import load_model
+from jaxcluster.sample import from_groups
 
 LIMITS = (10.0, 18.0)
 TRUTH = {
@@ -69,7 +69,7 @@ def result(run):
     stars = stars_at(x)
     model = load_model("mimo_cmd")(stars, field=field, limits=LIMITS, n_masses=8, n_mass_ratios=2)
     draws = {name: value + 0.01 * rng.normal(size=(1, 300)) for name, value in TRUTH.items()}
-    posterior = arviz.from_dict(posterior=draws)
+    posterior = from_groups({"posterior": draws})
     log_l, birth = run
     evidence = integrate(log_l, birth, np.random.default_rng(2))
     posterior["posterior"].attrs.update(
@@ -97,7 +97,7 @@ def nuts(result):
         "n_steps": rng.integers(3, 16, (2, 100)),
         "lp": rng.normal(size=(2, 100)),
     }
-    posterior = arviz.from_dict(posterior=draws, sample_stats=statistics)
+    posterior = from_groups({"posterior": draws, "sample_stats": statistics})
     posterior["posterior"].attrs["method"] = "nuts"
     return result._replace(
         posterior=posterior, log10_bayes_factor=None, log10_bayes_factor_error=None
