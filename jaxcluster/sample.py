@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 import jax
 import jax.numpy as jnp
