@@ -73,10 +73,10 @@ def _errors():
 
     A user's likelihood may raise anything while it is traced; JAXCLUSTER_DEBUG=1 shows where.
     """
-    known = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError)
+    known = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError)
     try:
         yield
-    except (ValueError, *known) as error:
+    except (TypeError, ValueError, *known) as error:
         if os.environ.get("JAXCLUSTER_DEBUG"):
             raise
         text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
