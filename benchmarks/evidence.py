@@ -21,6 +21,10 @@ Mean error of ln Z over the seeds ± its standard error, and the worst in quoted
 
 4 to 8 CPU s a run at 400 live points, 6 s of compiling. Too few slices leave ln Z too high, most on
 the curved problem, where new points are not yet independent of the ones they start from.
+
+`dynesty 50`, the same jitted likelihood on one busy core: blackjax nss ln Z -132.54 ± 0.68, 191 675
+evaluations, 314 CPU s; dynesty rwalk -132.03 ± 0.71, 44 629 evaluations, 88 CPU s: half a quoted
+error apart, and dynesty needs a quarter of the evaluations.
 """
 
 import sys

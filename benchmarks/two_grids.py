@@ -5,6 +5,15 @@
 Posterior widths contain the noise, not the isochrones' own error. Here the truth comes from one
 set of tracks and the model from the other; the columns are median, half the 68 % interval, and
 their difference from the truth in units of it.
+
+`300 50`, 200 000 evaluations and 340 CPU s a fit on a busy core, differences in widths:
+
+    made    fitted  ln Z            log age  [M/H]   A_V  distance  slope   f_b  field  scatter
+    parsec  parsec  -272.55 ± 0.79     -0.9    1.0  -0.6       1.4    0.0  -0.6    0.9      0.7
+    parsec  mist    -283.51 ± 0.75     -3.4   -3.2   2.5      -0.2   -0.6  -0.6    0.7      1.3
+
+So the grid's own error is three widths in age, metallicity and extinction already for 300 stars to
+G = 18, with the model scatter free, and hardly shows in the scatter: add it to any width quoted.
 """
 
 import sys
