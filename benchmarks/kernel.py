@@ -12,25 +12,22 @@ sum by plain autodiff of numpyro's `MixtureSameFamily` of `MultivariateNormal`, 
 kernel's, where its n × k arrays fit in memory. `|Δ|` is the largest difference in ln(field + p) of
 one star, local in this precision against dense in float64.
 
-On one core of a busy EPYC (ratios hold, times are too long by a factor of 2 or so), jax 0.10.2. The
-local columns are from before its loop ended with the list of live tiles, which on the cells of NGC
-2682's best fit took a value from 1.6 to 1.0 ms, a value and gradient by w, μ, V from 9.5 to 6 ms
-and compiling them from 7 to 2.3 s:
+`--quick` on one core of an EPYC, the other busy, jax 0.10.2 (the dense float32 ratio of the largest
+case was 3.7 in an earlier run, the float64 one 3.7 against 1.8 here):
 
         n     k  pairs    dense   +grad   local   +grad  10⁹/s  ratio: dense  local  peer    |Δ|
-      100   500  float32   0.32    0.89    0.08    0.52   0.16           2.8    6.5    35  4e-06
-      100   500  float64   0.49    1.30    0.12    0.47   0.10           2.6    4.1    37  4e-14
-      100  5760  float32   4.07   17.99    0.28    3.96   0.14           4.4   14.1    35  4e-06
-      100  5760  float64  11.68   38.00    0.49    6.54   0.05           3.3   13.3    24  1e-11
-     1228   500  float32   4.02   12.82    0.18    3.66   0.15           3.2   20.6    36  8e-06
-     1228   500  float64   7.42   18.48    0.31    5.39   0.08           2.5   17.2    29  2e-11
-     1228  5760  float32  40.44  150.13    1.52   34.13   0.17           3.7   22.4     –  1e-05
-     1228  5760  float64  73.73  272.74   11.62   88.78   0.10           3.7    7.6     –  4e-11
+      100   500  float32   0.29    0.52    0.09    0.29   0.17           1.8    3.2    43  4e-06
+      100   500  float64   0.41    1.42    0.08    0.49   0.12           3.5    6.0    16  4e-14
+      100  5760  float32   2.09    7.27    0.36    1.60   0.28           3.5    4.4    29  4e-06
+      100  5760  float64   3.82   12.51    0.49    3.63   0.15           3.3    7.4    29  1e-11
+     1228   500  float32   2.10    5.96    0.22    1.24   0.29           2.8    5.7    54  8e-06
+     1228   500  float64   7.63   11.73    0.35    2.78   0.08           1.5    8.0    44  2e-11
+     1228  5760  float32  43.31  184.29    1.98    9.77   0.16           4.3    4.9     –  1e-05
+     1228  5760  float64  72.41  132.32    2.29   15.58   0.10           1.8    6.8     –  4e-11
 
-Skipping pairs makes a value up to 27 times faster, a value and gradient 2 to 5 times: by all
-arguments it costs 4 to 22 local values, the dense one 2.5 to 4.4 dense ones. Models need it by
-w, μ and V only, one of the two passes; `benchmarks/ngc2682.py cost` times that. Compiling all
-four functions of a line took 26 to 40 s there.
+Skipping pairs makes a value 3 to 32 times faster, a value and gradient 2 to 19 times. The gradient,
+here by all arguments, costs 3 to 8 local values; models need it by w, μ and V only, one of the two
+passes (`benchmarks/ngc2682.py cost`). Compiling the functions of a line takes 7 to 13 s.
 """
 
 import argparse

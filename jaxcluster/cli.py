@@ -15,7 +15,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from jaxcluster.run import finite, magnitude_limits, print_summary, run_bayes_factor, sampler_of
+from jaxcluster.run import (
+    finite,
+    magnitude_limits,
+    print_summary,
+    read_stars,
+    run_bayes_factor,
+    sampler_of,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,10 +80,10 @@ def _errors():
 
     A user's likelihood may raise anything while it is traced; JAXCLUSTER_DEBUG=1 shows where.
     """
-    known = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError)
+    likely = (ArithmeticError, AttributeError, ImportError, LookupError, OSError)
     try:
         yield
-    except (TypeError, ValueError, *known) as error:
+    except (*likely, RuntimeError, TypeError, ValueError) as error:
         if os.environ.get("JAXCLUSTER_DEBUG"):
             raise
         text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
@@ -190,7 +197,6 @@ def fit(
         from jaxcluster.bayes_factor import default_limits, inside, parameter_table
         from jaxcluster.field import fit_field
         from jaxcluster.model_files import load_model
-        from jaxcluster.stars import from_table
 
         build = load_model(model)
         options: dict[str, Any] = {}
@@ -207,10 +213,10 @@ def fit(
             "magnitude_column": magnitude_column,
             "colour_error_floor": colour_error_floor,
         }
-        stars = from_table(table, **reading)
+        _, stars = read_stars(table, reading)
         field_key, key = jax.random.split(jax.random.key(seed))
         if field is not None:
-            others = from_table(field, **reading)
+            _, others = read_stars(field, reading)
             interval = magnitude_limits(limits) or default_limits(others)
             stars = inside(stars, interval)
             density = fit_field(others, interval, n_stars=len(stars), key=field_key)

@@ -5,8 +5,9 @@ pairs are further apart. Stars come in blocks and components in chunks, in the o
 tiles (block × chunk) within reach of each other are listed and computed in groups; the loop over
 groups ends with the list.
 
-Tried and left: loops with a dynamic number of chunks per block (100 µs an iteration on CPUs, five
-times the dense kernel), and sorting the components (0.9 ms at k = 3328, as much as the pairs).
+Tried and left: a loop over the chunks of each block (too little work an iteration), a list of fixed
+length, chosen from three (three times the compiling), and sorting the components, which takes as
+long as the pairs.
 """
 
 from functools import partial
@@ -103,9 +104,8 @@ class _Sums(NamedTuple):
     """The sums of `gaussian` over the pairs of live tiles; blocks of stars, chunks of components.
 
     Those over stars and those over components are two passes: a model whose stars have no
-    parameters needs the first only, and inside jit the second falls away (8 instead of 16 ms at
-    n = 1228, k = 5760). Each goes through one side of a tile in a loop and holds the other in
-    vectors, since XLA's CPU reductions are scalar.
+    parameters needs the first only, and inside jit the second falls away. Each goes through one
+    side of a tile in a loop and holds the other in vectors, since XLA's CPU reductions are scalar.
     """
 
     live: Array

@@ -10,7 +10,7 @@ from jaxtyping import PRNGKeyArray
 
 from jaxcluster.evidence import integrate
 from jaxcluster.model import Flat, Model
-from jaxcluster.sample import Progress, Stopwatch, to_arviz
+from jaxcluster.sample import Progress, Stopwatch, require_finite, to_arviz
 from jaxcluster.slice_sampling import slice_sampler
 
 
@@ -56,10 +56,7 @@ def nested(
     init, move = slice_sampler(flat, inner_steps or max(5, 3 * size), batch)
     start = watch.compile(jax.jit(init), first)
     state = start(first)
-    if not np.isfinite(np.asarray(state.particles.loglikelihood)).any():
-        raise ValueError(
-            f"none of {live} prior draws has a finite likelihood: check limits, errors and priors"
-        )
+    require_finite(np.asarray(state.particles.loglikelihood))
 
     @jax.jit
     def chunk(state, keys):

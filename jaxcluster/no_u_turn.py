@@ -11,10 +11,12 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxcluster.model import Flat, Model
-from jaxcluster.sample import Progress, Stopwatch, over_chains, to_arviz
+from jaxcluster.sample import Progress, Stopwatch, over_chains, require_finite, to_arviz
 
 PER_CHUNK = 20  # steps of each chain between two reports of progress
 DENSE = 100  # parameters up to which the mass matrix is a full one
+CLIMB = 300  # steps of a climb
+WIDEST = 3.3  # variance of a uniform prior in unconstrained space, π²/3
 
 
 def nuts(
@@ -40,12 +42,13 @@ def nuts(
         chains: run one after the other, or on as many devices as there are.
         search: prior draws to look at.
         starts: the best of those, to climb from; all chains begin at the highest point reached. A
-            mode that none of them is near is not found: nested sampling is the check. (Of 16
-            climbs on NGC 2682 four come to its mode; the others end 80 to 1700 nats below.)
+            mode that none of them is near is not found: nested sampling is the check, and
+            `progress` says how many climbs came to the same height.
         progress: called with a line of text at each stage, and about once a second.
 
     Returns:
-        ArviZ data as from `nested`, without an evidence: NUTS does not give one.
+        ArviZ data as from `nested`, without an evidence: NUTS does not give one. `evaluations`
+        are the likelihoods of the search and the gradients of climbs and trees.
 
     Raises:
         ValueError: from `Flat`, or where no prior draw has a finite likelihood.
@@ -59,24 +62,23 @@ def nuts(
     search_key, run_key = jax.random.split(key)
     z = jax.vmap(flat.draw)(jax.random.split(search_key, search))
     say(f"looking at {search} prior draws")
-    values = np.asarray(jax.jit(lambda z: jax.lax.map(flat.log_likelihood, z))(z))
-    if not np.isfinite(values).any():
-        raise ValueError(
-            f"none of {search} prior draws has a finite likelihood: check limits, errors and priors"
-        )
+    look = watch.compile(jax.jit(lambda z: jax.lax.map(flat.log_likelihood, z)), z)
+    values = np.asarray(look(z))
+    require_finite(values)
     best = np.argsort(-np.where(np.isfinite(values), values, -np.inf))[:starts]
     z = jax.tree.map(lambda a: a[best], z)
     say(f"climbing from {len(best)} of them, ln L = {values[best].max():.1f} and less")
-    z, values = climb(flat, z)
-    z = jax.tree.map(lambda a: jnp.repeat(a[values.argmax()][None], chains, axis=0), z)
-    say(f"NUTS from ln posterior = {values.max():.1f}: {chains} × ({warmup} + {draws}) steps")
-
-    highest = jax.tree.map(lambda a: a[0], z)
+    z, values = climb(flat, z, watch)
+    highest = jax.tree.map(lambda a: a[values.argmax()], z)
+    say(
+        f"NUTS from ln posterior = {values.max():.1f}, which {(values > values.max() - 5).sum()} "
+        f"climbs came within 5 of: {chains} × ({warmup} + {draws}) steps"
+    )
     full = sum(leaf.size for leaf in jax.tree.leaves(highest)) <= DENSE
     kernel = NUTS(
         potential_fn=flat.potential,
         dense_mass=full,
-        inverse_mass_matrix=curvature(flat, highest) if full else None,
+        inverse_mass_matrix=curvature(flat, highest, watch) if full else None,
     )
 
     def begin(chain, _):
@@ -90,6 +92,7 @@ def nuts(
 
         return jax.lax.scan(step, state, None, length=PER_CHUNK)
 
+    z = jax.tree.map(lambda a: jnp.repeat(a[None], chains, axis=0), highest)
     start = (jax.random.split(run_key, chains), z)
     state = watch.compile(jax.jit(over_chains(begin, chains)), start, None)(start, None)
     run = watch.compile(jax.jit(over_chains(go_on, chains)), state, None)
@@ -108,18 +111,19 @@ def nuts(
     joined = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *parts)
     samples, diverging, n_steps, lp = jax.tree.map(lambda a: a[:, warmup : warmup + draws], joined)
     statistics = {"diverging": diverging, "n_steps": n_steps, "lp": lp}
-    attributes = {"method": "nuts", "evaluations": int(joined[2].sum()) + search}
+    evaluations = search + len(best) * CLIMB + int(joined[2].sum())
+    attributes = {"method": "nuts", "evaluations": evaluations}
     return to_arviz(flat, samples, statistics, attributes, watch)
 
 
-def climb(flat: Flat, z, steps: int = 300):
-    """Adam on the log posterior from each start [s, …], one after the other."""
+def climb(flat: Flat, z, watch: Stopwatch):
+    """Adam on the log posterior from each start [s, …]; the ends and the log posterior there."""
     import optax
 
-    optimiser = optax.adam(optax.cosine_decay_schedule(0.1, steps))
+    optimiser = optax.adam(optax.cosine_decay_schedule(0.1, CLIMB))
     value = jax.value_and_grad(flat.potential)
 
-    def climb(z):
+    def climb(z, _):
         def step(carry, _):
             z, state = carry
             loss, gradient = value(z)
@@ -127,32 +131,31 @@ def climb(flat: Flat, z, steps: int = 300):
             update, state = optimiser.update(gradient, state)
             return (optax.apply_updates(z, update), state), loss
 
-        (z, _), losses = jax.lax.scan(step, (z, optimiser.init(z)), None, length=steps)
+        (z, _), losses = jax.lax.scan(step, (z, optimiser.init(z)), None, length=CLIMB)
         return z, -losses[-1]
 
-    z, values = jax.jit(lambda z: jax.lax.map(climb, z))(z)
-    return z, np.asarray(values)
+    starts = jax.tree.leaves(z)[0].shape[0]
+    return jax.device_get(watch.compile(jax.jit(over_chains(climb, starts)), z, None)(z, None))
 
 
-def curvature(flat: Flat, z) -> Float[Array, "d d"]:
+def curvature(flat: Flat, z, watch: Stopwatch) -> Float[Array, "d d"]:
     """Covariance of the Gaussian that falls off like the posterior about its maximum z.
 
-    Age, distance and extinction are correlated and narrow: on NGC 2682 NUTS took 410 gradients a
-    step before it had learnt so. The step of each difference is what lowers ln posterior by about
-    one, so that neither rounding nor a kink decides.
+    Age, distance and extinction are correlated and narrow, and trees are long before NUTS has
+    learnt so. The step of each difference is what lowers ln posterior by about one, so that
+    neither rounding nor a kink decides.
     """
     start, unravel = ravel_pytree(z)
-    potential = jax.jit(lambda x: flat.potential(unravel(x)))
-    gradient = jax.jit(jax.grad(lambda x: flat.potential(unravel(x))))
-    lowest = float(potential(start))
-    rows = []
+    value = jax.value_and_grad(lambda x: flat.potential(unravel(x)))
+    value = watch.compile(jax.jit(value), start)
+    lowest, rows = float(value(start)[0]), []
     for direction in np.eye(start.size):
         step = 1e-4
-        while step < 1.0 and float(potential(start + step * direction)) < lowest + 1.0:
+        while step < 1.0 and float(value(start + step * direction)[0]) < lowest + 1.0:
             step *= 2.0
-        up, down = (np.asarray(gradient(start + s * direction)) for s in (step, -step))
+        up, down = (np.asarray(value(start + s * direction)[1]) for s in (step, -step))
         rows.append((up - down) / (2.0 * step))
     hessian = np.nan_to_num(0.5 * (np.array(rows) + np.array(rows).T), posinf=0.0, neginf=0.0)
     values, vectors = np.linalg.eigh(hessian)
     # flat directions, and those that a kink turns downwards, as wide as a prior is
-    return jnp.asarray(vectors / np.maximum(values, 0.3) @ vectors.T)
+    return jnp.asarray(vectors / np.maximum(values, 1.0 / WIDEST) @ vectors.T)

@@ -70,7 +70,7 @@ def sampler_of(method: str, live: int, inner_steps: int | None = None):
     raise ValueError(f"--method {method!r}: expected nested or nuts")
 
 
-def _read(path: Any, reading: dict[str, Any]):
+def read_stars(path: Any, reading: dict[str, Any]):
     """Return the table and its stars; errors name the file."""
     from jaxcluster.stars import from_table
     from jaxcluster.table import read_table
@@ -132,7 +132,8 @@ def run_bayes_factor(
         "max_ruwe": max_ruwe,
         "max_excess": max_excess,
     }
-    (table, stars), (field_table, field_stars) = (_read(path, reading) for path in (sample, field))
+    table, stars = read_stars(sample, reading)
+    field_table, field_stars = read_stars(field, reading)
     same = _same_star(table, field_table)
     if same is not None:
         kept = {int(row): i for i, row in enumerate(np.asarray(field_stars.rows))}

@@ -65,6 +65,15 @@ def over_chains(run: Callable, n_chains: int) -> Callable:
     )
 
 
+def require_finite(log_likelihoods: np.ndarray) -> None:
+    """Raise a ValueError where no draw from the prior has a finite likelihood."""
+    if not np.isfinite(log_likelihoods).any():
+        raise ValueError(
+            f"none of {len(log_likelihoods)} prior draws has a finite likelihood: check limits, "
+            "errors and priors"
+        )
+
+
 def from_groups(groups: dict[str, Any]):
     """Return ArviZ data of these groups of arrays [chain, draw, …]; the call changed with 1.0."""
     import arviz
@@ -82,7 +91,8 @@ def to_arviz(flat: Flat, z, statistics, attributes, watch: Stopwatch):
 
     shape = jax.tree.leaves(z)[0].shape[:2]
     rows = jax.tree.map(lambda a: jnp.asarray(a).reshape(-1, *a.shape[2:]), z)
-    parameters, pointwise = jax.device_get(jax.jit(lambda z: jax.lax.map(constrain, z))(rows))
+    constrained = watch.compile(jax.jit(lambda z: jax.lax.map(constrain, z)), rows)
+    parameters, pointwise = jax.device_get(constrained(rows))
     groups = {
         "posterior": {k: v.reshape(*shape, *v.shape[1:]) for k, v in parameters.items()},
         "sample_stats": statistics,
