@@ -43,13 +43,30 @@ def _cut(array, size, fill):
 
 
 def _live_tiles(x, noise, weights, means, covs, reach):
-    """Which block (row) and chunk (column) are within reach of each other in coordinate 0."""
-    extent = reach * jnp.sqrt(covs[..., 0, 0] + noise[..., 0, 0].max())
-    used = weights > 0
-    low = jnp.where(used, means[..., 0] - extent, jnp.inf).min(axis=1)
-    high = jnp.where(used, means[..., 0] + extent, -jnp.inf).max(axis=1)
-    first, last = x[..., 0].min(axis=1), x[..., 0].max(axis=1)
-    return (low[None, :] <= last[:, None]) & (high[None, :] >= first[:, None])
+    """Which block (row) and chunk (column) are within reach of each other in every coordinate."""
+    used, live = weights > 0, True
+    for a in range(x.shape[-1]):
+        extent = reach * jnp.sqrt(covs[..., a, a])
+        low = jnp.where(used, means[..., a] - extent, jnp.inf).min(axis=1)
+        high = jnp.where(used, means[..., a] + extent, -jnp.inf).max(axis=1)
+        # √V + √S, not √(V + S), so that a block is one interval for all chunks
+        extent = reach * jnp.sqrt(noise[..., a, a])
+        first, last = (x[..., a] - extent).min(axis=1), (x[..., a] + extent).max(axis=1)
+        live &= (low[None, :] <= last[:, None]) & (high[None, :] >= first[:, None])
+    return live
+
+
+def _running_total(counts):
+    """Inclusive cumulative sum of [n] float32, by products with a triangle.
+
+    `jnp.nonzero` of the 14 000 tiles of NGC 2682 takes 0.27 ms, this and the searches half of it.
+    """
+    n, width = counts.shape[0], 32
+    rows = jnp.pad(counts, (0, -n % width)).reshape(-1, width)
+    inner = rows @ jnp.triu(jnp.ones((width, width), counts.dtype))
+    if len(inner) > 1:
+        inner = inner + (_running_total(inner[:, -1]) - inner[:, -1])[:, None]
+    return inner.ravel()[:n]
 
 
 def _over_tiles(live, start, add):
@@ -57,14 +74,16 @@ def _over_tiles(live, start, add):
 
     Block m, which is none, fills the last group up. The loop is as long as there are live tiles.
     """
-    m = live.shape[0]
-    blocks, chunks = jnp.nonzero(live, size=live.size + -live.size % TILES, fill_value=(m, 0))
+    n_chunks = live.shape[1]
+    rank = _running_total(live.ravel().astype(jnp.float32))  # exact up to 2²⁴ live tiles
 
     def group(i, sums):
-        listed = (jax.lax.dynamic_slice_in_dim(a, i * TILES, TILES) for a in (blocks, chunks))
-        return add(sums, *listed)
+        wanted = (i * TILES + jnp.arange(TILES)).astype(rank.dtype)
+        tile = jnp.searchsorted(rank, wanted, side="right", method="scan_unrolled")
+        return add(sums, tile // n_chunks, jnp.where(tile < live.size, tile % n_chunks, 0))
 
-    return jax.lax.fori_loop(0, (live.sum() + TILES - 1) // TILES, group, start)
+    groups = (rank[-1].astype(int) + TILES - 1) // TILES
+    return jax.lax.fori_loop(0, groups, group, start)
 
 
 def _density(x, noise, weights, means, covs, reach):
@@ -243,8 +262,8 @@ def log_density_local(
         weights: w_k ≥ 0.
         means: μ_k; here too neighbours in the list should be close in the first coordinate.
         covs: V_k, one per component.
-        reach: pairs further apart than this many standard deviations in the first coordinate may
-            be left out; 6 of them are worth e⁻¹⁸.
+        reach: pairs further apart than this many standard deviations in any coordinate may be
+            left out; 6 of them are worth e⁻¹⁸.
         pairs: dtype of the pair arithmetic, by default that of `x`.
 
     Returns:

@@ -103,13 +103,15 @@ def test_out_of_reach_is_minus_infinity_without_nan():
 
 
 def test_far_in_the_second_coordinate():
-    """In reach by magnitude but 30 σ off in colour: exact in float64, not −inf."""
+    """30 σ off in colour most tiles are out of reach: −inf; with a longer reach exact."""
     x, noise, *components = sequence(4, n=33, k=200)
     arguments = (x.at[:, 1].add(1.0), noise, *components)
-    exact, ours = both(log_density)(arguments)[0], both(log_density_local)(arguments)[0]
+    exact = both(log_density)(arguments)[0]
     some = np.asarray(exact) > -600  # e^−700 is float64's end
     assert some.sum() > 5
     assert np.median(exact[some]) < -80
+    assert float(jnp.mean(both(log_density_local)(arguments)[0] == -jnp.inf)) > 0.5
+    ours = both(log_density_local, reach=40.0)(arguments)[0]
     np.testing.assert_allclose(ours[some], exact[some], rtol=1e-6)
 
 
