@@ -44,7 +44,7 @@ def _cut(array, size, fill):
 
 def _live_tiles(x, noise, weights, means, covs, reach):
     """Which block (row) and chunk (column) are within reach of each other in every coordinate."""
-    used, live = weights > 0, True
+    used, live = weights > 0, jnp.asarray(True)
     for a in range(x.shape[-1]):
         extent = reach * jnp.sqrt(covs[..., a, a])
         low = jnp.where(used, means[..., a] - extent, jnp.inf).min(axis=1)

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 
 from jaxcluster.isochrone import Isochrone
 from jaxcluster.mass_function import MassFunction, power_integral
+from jaxcluster.materialise import materialise
 
 MIN_MASS_RATIO = 0.1  # without a lower limit γ ≤ −1 does not normalise
 GOLDEN = 0.6180339887498949
@@ -98,19 +99,22 @@ def _cut(number, points, share, index, t):
     square = [0.0 * stars[0], *(total(0.5 * s) for s in step)]
     square += [total(0.5 * (start[a] * step[b] + step[a] * start[b])) for a, b in lower]
     cubic = [0.0 * stars[0]] * (1 + d) + [total(step[a] * step[b] / 3.0) for a, b in lower]
-    linear, square, cubic = jax.lax.optimization_barrier((linear, square, cubic))
+    linear, square, cubic = materialise((linear, square, cubic))
     # a loop: jnp.cumsum takes six times as long
     whole = jnp.stack([sum(terms) for terms in zip(linear, square, cubic, strict=True)], axis=1)
     _, before = jax.lax.scan(lambda c, x: (c + x, c), jnp.zeros_like(whole[0]), whole)
-    before = jax.lax.optimization_barrier(jnp.swapaxes(before, 0, 1))
+    before = materialise(jnp.swapaxes(before, 0, 1))
     column = jnp.arange(index.shape[0])[:, None]
 
-    def between_cuts(tables):
-        c0, c1, c2, c3 = (table[index, column] for table in tables)
+    def between_cuts(c0, c1, c2, c3):
         upto = c0 + t * (c1 + t * (c2 + t * c3))
         return upto[:, 1:] - upto[:, :-1]
 
-    n, *sums = map(between_cuts, zip(before, linear, square, cubic, strict=True))
+    tables = [
+        [a[index, column] for a in four] for four in zip(before, linear, square, cubic, strict=True)
+    ]
+    t, tables = materialise((t, tables))
+    n, *sums = [between_cuts(*four) for four in tables]
     n = jnp.maximum(n, 0.0)  # −1e-16 by rounding, at one in 10⁴ points of the prior
     # cells with hardly a star (a phase that takes no time): differences of sums would be noise
     enough = n > 1e-9 * number.sum()
@@ -203,7 +207,7 @@ def population_cells(
         for m in bands
     ]
     # else XLA would work the logarithms out anew wherever they are used
-    pairs = jax.lax.optimization_barrier(pairs)
+    pairs = materialise(pairs)
     nothing = jnp.zeros(())
     single, pairs = (
         [sum((row[b] * m[b] for b in range(len(m))), start=nothing) for row in to_plane]

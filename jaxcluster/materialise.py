@@ -1,0 +1,23 @@
+"""A barrier that XLA's CPU compiler respects."""
+
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+
+T = TypeVar("T")
+
+
+@jax.custom_vjp
+def materialise(arrays: T) -> T:
+    """Return floating-point arrays as they are, worked out once; so too their cotangents.
+
+    XLA fuses what is cheap (products, gathers) into each of its consumers and works it out anew
+    there. `optimization_barrier` does not keep it from that (jax 0.10.2); a conditional does, at
+    the price of a copy: cells of NGC 2682 in 1.65, not 2.18 ms.
+    """
+    never = jax.tree.leaves(arrays)[0].ravel()[0] > jnp.inf  # nor for NaN; XLA does not know
+    return jax.lax.cond(never, lambda a: jax.tree.map(jnp.negative, a), lambda a: a, arrays)
+
+
+materialise.defvjp(lambda arrays: (materialise(arrays), None), lambda _, g: (materialise(g),))
