@@ -9,9 +9,11 @@ from jaxcluster.density import GaussianMixture as GaussianMixture
 from jaxcluster.density import Mixture as Mixture
 from jaxcluster.density import Product as Product
 from jaxcluster.density import Subspace as Subspace
+from jaxcluster.fast import fast as fast
 from jaxcluster.field import FieldDensity as FieldDensity
 from jaxcluster.field import fit_field as fit_field
 from jaxcluster.field import published_kde as published_kde
+from jaxcluster.importance_sampling import importance as importance
 from jaxcluster.isochrone import IsochroneGrid as IsochroneGrid
 from jaxcluster.isochrone import load_grid as load_grid
 from jaxcluster.mass_function import MassFunction as MassFunction

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, PRNGKeyArray
 
+from jaxcluster.fast import fast
 from jaxcluster.field import Comparison, FieldDensity, fit_field
 from jaxcluster.model import Model
-from jaxcluster.nested_sampling import nested
-from jaxcluster.sample import Progress
+from jaxcluster.sample import Progress, Stopwatch
 from jaxcluster.stars import Stars
 
 LEAST_STARS = 5
@@ -54,6 +54,9 @@ class Result(NamedTuple):
             "information",
             "ess",
             "insertion_rank_p",
+            "tail_index",
+            "seen_twice",
+            "fallback",
         )
         return {
             "log10_bayes_factor": self.log10_bayes_factor,
@@ -108,7 +111,7 @@ def bayes_factor(
     build: Callable[..., Model] | None = None,
     limits: tuple[float, float] | None = None,
     same_star: Int[np.ndarray, " n"] | None = None,
-    sampler: Callable[..., Any] = nested,
+    sampler: Callable[..., Any] = fast,
     progress: Progress | None = None,
     **options: Any,
 ) -> Result:
@@ -124,7 +127,7 @@ def bayes_factor(
             those of the field. Both are cut to them.
         same_star: for each of `stars` its index in `field`, −1 where it is not in it; a star is
             then left out of the density that it is compared with.
-        sampler: `nested`, `nuts` (gives no evidence) or one with options filled in.
+        sampler: `fast`, `nested`, `nuts` (gives no evidence) or one with options filled in.
         progress: called with lines of text while it runs.
         **options: for `build`, such as grid="mist" or prior={"a_v": Normal(0.1, 0.05)}.
 
@@ -159,9 +162,13 @@ def bayes_factor(
         own = jnp.asarray(same_star)[stars.rows]
         at_stars = lambda stars: density.without(stars, own)  # noqa: E731
     model = build(stars, field=at_stars, limits=limits, **options)
+    watch = Stopwatch()
     posterior = sampler(model, stars, key=sample_key, progress=progress)
     null = float(model.null(stars)) if model.null is not None else float("nan")
+    say("members")
+    members = membership(model, stars, posterior, np.asarray(at_stars(stars)), watch)
     attributes = posterior["posterior"].attrs
+    attributes["compile_seconds"] += watch.compiling
     evidence = attributes.get("log_evidence")
     ln10 = np.log(10.0)
     return Result(
@@ -171,7 +178,7 @@ def bayes_factor(
         ),
         log_evidence_field=null,
         posterior=posterior,
-        members=membership(model, stars, posterior, np.asarray(at_stars(stars))),
+        members=members,
         stars=stars,
         field=density,
         comparison=density.compare(stars),
@@ -182,35 +189,36 @@ def bayes_factor(
 
 
 def membership(
-    model: Model, stars: Stars, posterior, log_field: np.ndarray, n_draws: int = 200
+    model: Model,
+    stars: Stars,
+    posterior,
+    log_field: np.ndarray,
+    watch: Stopwatch,
+    n_draws: int = 100,
 ) -> dict[str, np.ndarray]:
     """Membership, mass and mass ratio of each star, averaged over the posterior.
 
-    P_i = 1 − f φ(x_i) / p(x_i | θ), mean over draws. Masses are those of a member: draws count by
-    P_i. Returns membership, and where the model has a `cluster` density mass, mass_error [solar],
-    mass_ratio, mass_ratio_error (of a binary), binary_probability; NaN where no draw's population
-    reaches the star.
+    P_i = 1 − f φ(x_i) / p(x_i | θ), mean over draws. Masses are those of a member, from `n_draws`
+    draws, which count by P_i. Returns membership, and where the model has a `cluster` density mass,
+    mass_error [solar], mass_ratio, mass_ratio_error (of a binary), binary_probability; NaN where no
+    draw's population reaches the star.
     """
+    log_p = np.asarray(posterior["log_likelihood"]["stars"]).reshape(-1, len(stars))
     draws = {
         name: np.asarray(values).reshape(-1, *values.shape[2:])
         for name, values in posterior["posterior"].data_vars.items()
     }
-    n = len(next(iter(draws.values())))
-    chosen = np.linspace(0, n - 1, min(n, n_draws)).astype(int)
-    draws = {name: jnp.asarray(values[chosen]) for name, values in draws.items()}
-
-    def one(parameters):
-        log_p = model.pointwise(parameters, stars)
-        log_f = jnp.log(parameters["field_fraction"])
-        probability = -jnp.expm1(jnp.minimum(log_f + log_field - log_p, 0.0))
-        if model.cluster is None:
-            return probability, None
-        return probability, model.cluster(parameters).stellar_parameters(stars)
-
-    probability, stellar = jax.device_get(jax.jit(lambda d: jax.lax.map(one, d))(draws))
+    log_f = np.log(draws["field_fraction"])[:, None]
+    probability = -np.expm1(np.minimum(log_f + log_field - log_p, 0.0))
     out = {"membership": probability.mean(axis=0)}
-    if stellar is None:
+    if model.cluster is None:
         return out
+    chosen = np.linspace(0, len(log_p) - 1, n_draws).astype(int)
+    probability = probability[chosen]
+    draws = {name: jnp.asarray(values[chosen]) for name, values in draws.items()}
+    cluster = model.cluster
+    run = jax.jit(lambda d: jax.lax.map(lambda p: cluster(p).stellar_parameters(stars), d))
+    stellar = jax.device_get(watch.compile(run, draws)(draws))
 
     def average(value, weight):
         weight = np.where(np.isfinite(value), weight, 0.0)

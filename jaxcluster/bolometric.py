@@ -41,13 +41,16 @@ def _interpolate(name: str, log_teff, log_g, metallicity, bands: tuple[str, ...]
     (first_m, w_m), (first_t, w_t), (first_g, w_g) = stencils
     total = np.zeros((log_teff.size, *values.shape[3:]))
     tail = (slice(None),) + (None,) * (values.ndim - 3)
-    for a in range(w_m.shape[1]):
-        if not w_m[:, a].any():  # grids share the tables' [M/H] nodes: most terms are zero
-            continue
-        for b in range(4):
-            for c in range(4):
-                weight = (w_m[:, a] * w_t[:, b] * w_g[:, c])[tail]
-                total += weight * values[first_m + a, first_t + b, first_g + c]
+    for start in range(0, log_teff.size, 2000):  # all stars at once leave the cache
+        some = slice(start, start + 2000)
+        for a in range(w_m.shape[1]):
+            if not w_m[some, a].any():  # grids share the tables' [M/H] nodes: most terms are zero
+                continue
+            for b in range(4):
+                for c in range(4):
+                    weight = (w_m[some, a] * w_t[some, b] * w_g[some, c])[tail]
+                    index = first_m[some] + a, first_t[some] + b, first_g[some] + c
+                    total[some] += weight * values[index]
     return total.reshape(*shape, *values.shape[3:])
 
 

@@ -34,8 +34,10 @@ screen = Console(stderr=True, highlight=False)
 Table = Annotated[Path, typer.Argument(help="Gaia table: parquet, VOTable, FITS, ECSV or CSV.")]
 FieldTable = Annotated[Path, typer.Option("--field", help="Table of field stars, same columns.")]
 Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same answer.")]
-Method = Annotated[str, typer.Option(help="nested (gives the evidence) or nuts.")]
-Live = Annotated[int, typer.Option(help="Live points of nested sampling; error of ln Z ∝ live^-½.")]
+Method = Annotated[str, typer.Option(help="fast, nested (both give the evidence) or nuts.")]
+Live = Annotated[
+    int, typer.Option(help="Live points, where nested samples; error of ln Z ∝ live^-½.")
+]
 Bands = Annotated[str, typer.Option(help="Magnitude and colour: G,BP-RP or Ks,J-Ks …")]
 MagnitudeColumn = Annotated[
     str | None, typer.Option(help="Column of the magnitude, e.g. correct_phot_g_mean_mag.")
@@ -49,7 +51,13 @@ Prior = Annotated[
     typer.Option(help="NAME=DISTRIBUTION of numpyro, e.g. 'distance_modulus=Normal(9.7,0.1)'."),
 ]
 Grid = Annotated[str, typer.Option(help="Isochrones: parsec, mist or a PARSEC/MIST/BaSTI file.")]
-Out = Annotated[Path | None, typer.Option(help="Folder for posterior, members and figures.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for posterior, members and figures. It keeps a checkpoint every 30 s: after a "
+        "kill the same command goes on."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 MaxRuwe = Annotated[float | None, typer.Option(help="Drop stars with a larger ruwe.")]
 MaxExcess = Annotated[
@@ -71,7 +79,7 @@ def _start() -> None:
         jax.config.update("jax_num_cpu_devices", min(len(granted), 8))
     base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     jax.config.update("jax_compilation_cache_dir", str(base / "jaxcluster"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @contextmanager
@@ -116,6 +124,17 @@ def _emit(summary: dict[str, Any], as_json: bool, truth: dict[str, float] | None
         print_summary(summary, truth)
 
 
+def _checkpoint(out: Path | None) -> Path | None:
+    return None if out is None else out / "checkpoint"
+
+
+def _forget(out: Path) -> None:
+    """Remove the checkpoint of a run that is done."""
+    import shutil
+
+    shutil.rmtree(out / "checkpoint", ignore_errors=True)
+
+
 @app.command("bayes-factor")
 def bayes_factor_command(
     cluster: Table,
@@ -124,7 +143,7 @@ def bayes_factor_command(
         str, typer.Option(help="Model by name, or a .py file with build().")
     ] = "mimo_cmd",
     seed: Seed = 0,
-    method: Method = "nested",
+    method: Method = "fast",
     live: Live = 400,
     bands: Bands = "G,BP-RP",
     magnitude_column: MagnitudeColumn = None,
@@ -159,6 +178,7 @@ def bayes_factor_command(
             grid=grid,
             max_ruwe=max_ruwe,
             max_excess=max_excess,
+            checkpoint=_checkpoint(out),
             say=say,
         )
         if out is not None:
@@ -166,6 +186,7 @@ def bayes_factor_command(
             from jaxcluster.output import write
 
             write(result, summary, cluster, out)
+            _forget(out)
     _emit(summary, as_json)
 
 
@@ -222,7 +243,7 @@ def fit(
             density = fit_field(others, interval, n_stars=len(stars), key=field_key)
             options.update(field=density, limits=interval)
         built = build(stars, **options)
-        posterior = sampler_of(method, live)(built, stars, key=key, progress=say)
+        posterior = sampler_of(method, live, _checkpoint(out))(built, stars, key=key, progress=say)
         attributes = posterior["posterior"].attrs
         summary = {
             "parameters": parameter_table(posterior),
@@ -242,11 +263,12 @@ def fit(
             with whole(out) as folder:
                 save_posterior(posterior, folder)
                 (folder / "summary.json").write_text(json.dumps(finite(summary), indent=2))
+            _forget(out)
     _emit(summary, as_json)
 
 
 @app.command()
-def demo(seed: Seed = 0, live: Live = 25, out: Out = None, as_json: Json = False) -> None:
+def demo(seed: Seed = 0, out: Out = None, as_json: Json = False) -> None:
     """The whole job on a simulated cluster of known truth that comes with jaxcluster."""
     _start()
     folder = Path(__file__).parent / "data"
@@ -255,8 +277,6 @@ def demo(seed: Seed = 0, live: Live = 25, out: Out = None, as_json: Json = False
             folder / "mock_cluster.ecsv",
             folder / "mock_field.ecsv",
             seed=seed,
-            live=live,
-            inner_steps=12,  # half the default, to be done in two minutes
             limits="10,18",
             say=say,
             n_masses=96,  # 150 stars do not need the cells of a thousand

@@ -117,17 +117,19 @@ class PopulationDensity(AbstractDensity):
         """Mass and mass ratio of each star: E[a | x] = Σ_k a_k w_k N_k / Σ_k w_k N_k."""
         cells = self.cells
 
-        def mean(value, weights):
-            log_norm = self._log_sum(stars.x, stars.noise, weights)
-            return jnp.exp(self._log_sum(stars.x, stars.noise, weights * value) - log_norm)
-
-        pairs = jnp.where(cells.mass_ratio > 0, cells.weights, 0.0)
+        pairs = jnp.where(cells.mass_ratio > 0, 1.0, 0.0)
+        values = [cells.mass**power for power in range(3)]
+        values = jnp.stack([*values, *(pairs * cells.mass_ratio**power for power in range(3))])
+        # one after the other: side by side the kernel would be compiled six times
+        one, mass, mass2, binary, ratio, ratio2 = jax.lax.map(
+            lambda value: self._log_sum(stars.x, stars.noise, cells.weights * value), values
+        )
         return StellarParameters(
-            mass=mean(cells.mass, cells.weights),
-            mass2=mean(cells.mass**2, cells.weights),
-            binary=mean((cells.mass_ratio > 0).astype(float), cells.weights),
-            mass_ratio=mean(cells.mass_ratio, pairs),
-            mass_ratio2=mean(cells.mass_ratio**2, pairs),
+            mass=jnp.exp(mass - one),
+            mass2=jnp.exp(mass2 - one),
+            binary=jnp.exp(binary - one),
+            mass_ratio=jnp.exp(ratio - binary),
+            mass_ratio2=jnp.exp(ratio2 - binary),
         )
 
     def _log_density(self, x, noise):

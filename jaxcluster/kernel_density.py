@@ -143,6 +143,9 @@ def choose_widths(
 ) -> tuple[int, float, float]:
     """Return the (neighbours, metric, scale) that maximise the leave-one-out likelihood.
 
+    One of the three is varied at a time until none improves it, which takes a quarter of the work
+    of trying all 80.
+
     Args:
         x: (magnitude, colour) of the stars, mag.
         limits: (lo, hi) of the magnitudes.
@@ -158,4 +161,16 @@ def choose_widths(
         kernels = adaptive_kernels(x, limits, *widths, near=near[widths[1]])
         return np.log(n * leave_one_out(kernels, x, limits, rows) + uniform[rows]).sum()
 
-    return max(itertools.product(numbers, METRICS, SCALES), key=likelihood)
+    choices = (numbers, METRICS, SCALES)
+    best = [options[len(options) // 2] for options in choices]
+    highest, unchanged = likelihood(best), 0
+    for axis in itertools.cycle((2, 1, 0)):
+        for value in choices[axis]:
+            trial = [*best[:axis], value, *best[axis + 1 :]]
+            if value != best[axis] and (found := likelihood(trial)) > highest:
+                best, highest, unchanged = trial, found, 0
+        unchanged += 1
+        if unchanged > len(choices):
+            break
+    neighbours, metric, scale = best
+    return int(neighbours), metric, scale

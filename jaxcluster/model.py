@@ -11,9 +11,22 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpyro
+from jax.scipy.special import ndtr, ndtri
+from jax.scipy.stats import norm
 from jaxtyping import Array, Float, PRNGKeyArray
-from numpyro.distributions import Distribution, ExpandedDistribution, Independent, Uniform
-from numpyro.distributions.transforms import biject_to
+from numpyro.distributions import (
+    Distribution,
+    ExpandedDistribution,
+    Independent,
+    Uniform,
+    constraints,
+)
+from numpyro.distributions.transforms import (
+    AffineTransform,
+    ComposeTransform,
+    ParameterFreeTransform,
+    biject_to,
+)
 from numpyro.infer.util import log_density
 
 from jaxcluster.density import AbstractDensity
@@ -154,6 +167,37 @@ class _Read(Mapping):
         return len(self.parameters)
 
 
+class NormalDistributionFunction(ParameterFreeTransform):
+    """Φ, from the real line to (0, 1)."""
+
+    domain = constraints.real  # pyright: ignore[reportAssignmentType]
+    codomain = constraints.unit_interval  # pyright: ignore[reportAssignmentType]
+
+    def __call__(self, x):
+        """Φ(x)."""
+        return ndtr(x)
+
+    def _inverse(self, y):
+        return ndtri(y)
+
+    def log_abs_det_jacobian(self, x, y, intermediates=None):
+        """Log of the normal density at x."""
+        return norm.logpdf(x)
+
+
+def _bijection(support):
+    """From the real line to a support; intervals through Φ, the others as numpyro does.
+
+    Numpyro takes the logistic function, under which a posterior against its bound (no extinction)
+    falls off like eᶻ. Under Φ it falls off like a Gaussian, and a uniform prior is one.
+    """
+    if isinstance(support, constraints._Interval):  # pyright: ignore[reportAttributeAccessIssue]
+        low, high = support.lower_bound, support.upper_bound
+        stretch = AffineTransform(low, high - low, domain=constraints.unit_interval)
+        return ComposeTransform([NormalDistributionFunction(), stretch])
+    return biject_to(support)
+
+
 class Flat:
     """A model's prior and likelihood as functions of one unconstrained dict of arrays.
 
@@ -183,7 +227,7 @@ class Flat:
                 f"prior of {', '.join(moved)}: its support depends on other sites; sample it on "
                 "fixed limits and rescale it, such as a = top * sample('share', Uniform(0, 1))"
             )
-        self.bijections = {n: biject_to(s["fn"].support) for n, s in sites.items()}
+        self.bijections: dict[str, Any] = {n: _bijection(s["fn"].support) for n, s in sites.items()}
         self._check_reads()
 
     def _check_reads(self):

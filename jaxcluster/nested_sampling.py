@@ -2,16 +2,20 @@
 
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from jaxcluster.checkpoint import Checkpoint
 from jaxcluster.evidence import integrate
 from jaxcluster.model import Flat, Model
-from jaxcluster.sample import Progress, Stopwatch, require_finite, to_arviz
+from jaxcluster.sample import Progress, Stopwatch, constrained, require_finite, to_arviz
 from jaxcluster.slice_sampling import slice_sampler
+from jaxcluster.student_mixture import systematic
 
 
 def nested(
@@ -23,6 +27,7 @@ def nested(
     inner_steps: int | None = None,
     remaining: float = 0.01,
     draws: int = 2000,
+    checkpoint: Path | None = None,
     progress: Progress | None = None,
 ):
     """Nested slice sampling (Yallup, Kroupa & Handley 2026; `blackjax.nss`).
@@ -37,6 +42,7 @@ def nested(
             was 0.32, 0.17, 0.18 and 0.05 too high (error quoted 0.21, mean of five seeds).
         remaining: stop when the live points' share of Z is below this.
         draws: equally weighted posterior draws that are kept, at most the effective number.
+        checkpoint: folder that keeps the state, so that a killed run can go on.
         progress: called with a line of text about once a second.
 
     Returns:
@@ -45,7 +51,8 @@ def nested(
         insertion_rank_p, cpu_seconds, compile_seconds, priors and versions.
 
     Raises:
-        ValueError: from `Flat`, or where no prior draw has a finite likelihood.
+        ValueError: from `Flat`, where no prior draw has a finite likelihood, or for the checkpoint
+            of another run.
     """
     watch = Stopwatch()
     flat = Flat(model, data)
@@ -77,11 +84,37 @@ def nested(
     per_chunk = 5
     run = watch.compile(chunk, state, jax.random.split(run_key, per_chunk))
     dead, evaluations, said = [], live, time.monotonic()
+    kept = Checkpoint(
+        checkpoint,
+        "nested",
+        flat,
+        key,
+        np.asarray(state.particles.loglikelihood),
+        watch,
+        live=live,
+        inner_steps=inner_steps,
+    )
+    dead_like = state.particles.position, 0, 0
+    if (stored := kept.load()) is not None:
+        state, run_key = (
+            _unpack("state", stored, state),
+            jax.random.wrap_key_data(jnp.asarray(stored["key"])),
+        )
+        together = _unpack("dead", stored, dead_like)
+        dead = [jax.tree.map(lambda a, i=i: a[i], together) for i in range(len(together[1]))]
+        evaluations = int(stored["evaluations"])
     while True:
         run_key, chunk_key = jax.random.split(run_key)
         state, (positions, log_l, birth, count) = run(state, jax.random.split(chunk_key, per_chunk))
         dead.append(jax.device_get((positions, log_l, birth)))
         evaluations += int(count.sum())
+        if kept.due:
+            kept.save(
+                key=jax.random.key_data(run_key),
+                evaluations=evaluations,
+                **_pack("state", state),
+                **_pack("dead", jax.tree.map(lambda *parts: np.stack(parts), *dead)),
+            )
         log_z, log_z_live = float(state.integrator.logZ), float(state.integrator.logZ_live)
         if progress is not None and time.monotonic() - said > 1.0:
             said = time.monotonic()
@@ -105,11 +138,8 @@ def nested(
     rng = np.random.default_rng(np.asarray(jax.random.key_data(draw_key)).ravel())
     result = integrate(log_l[order], birth[order], rng)
 
-    # systematic resampling: equally weighted draws with the least added noise
     n = int(min(draws, max(result.ess, 100)))
-    edges = np.cumsum(np.exp(result.log_weights))
-    chosen = np.searchsorted(edges / edges[-1], (np.arange(n) + rng.uniform()) / n)
-    chosen = rng.permutation(np.clip(chosen, 0, len(order) - 1))
+    chosen = rng.permutation(systematic(np.exp(result.log_weights), n, rng))
     z = jax.tree.map(lambda a: a[order][chosen], positions)
     attributes = {
         "method": "nested",
@@ -126,4 +156,18 @@ def nested(
     }
     z = jax.tree.map(lambda a: a[None], z)
     statistics = {"log_likelihood_total": log_l[order][chosen][None]}
-    return to_arviz(flat, z, statistics, attributes, watch)
+    parameters, pointwise = constrained(flat, z, watch)
+    return to_arviz(flat, parameters, pointwise, statistics, attributes, watch)
+
+
+def _pack(name: str, tree: Any) -> dict[str, np.ndarray]:
+    """Return the leaves of a tree under numbered names."""
+    return {f"{name}_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
+
+
+def _unpack(name: str, arrays: dict[str, np.ndarray], like: Any) -> Any:
+    """Return the tree of `_pack`, of the structure of `like`."""
+    structure = jax.tree.structure(like)
+    return jax.tree.unflatten(
+        structure, [arrays[f"{name}_{i}"] for i in range(structure.num_leaves)]
+    )

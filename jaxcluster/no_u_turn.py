@@ -11,7 +11,14 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxcluster.model import Flat, Model
-from jaxcluster.sample import Progress, Stopwatch, over_chains, require_finite, to_arviz
+from jaxcluster.sample import (
+    Progress,
+    Stopwatch,
+    constrained,
+    over_chains,
+    require_finite,
+    to_arviz,
+)
 
 PER_CHUNK = 20  # steps of each chain between two reports of progress
 DENSE = 100  # parameters up to which the mass matrix is a full one
@@ -113,7 +120,8 @@ def nuts(
     statistics = {"diverging": diverging, "n_steps": n_steps, "lp": lp}
     evaluations = search + len(best) * CLIMB + int(joined[2].sum())
     attributes = {"method": "nuts", "evaluations": evaluations}
-    return to_arviz(flat, samples, statistics, attributes, watch)
+    parameters, pointwise = constrained(flat, samples, watch)
+    return to_arviz(flat, parameters, pointwise, statistics, attributes, watch)
 
 
 def climb(flat: Flat, z, watch: Stopwatch):

@@ -1,4 +1,4 @@
-"""How the sampler ran, in figures: nested sampling's compression, or the chains of NUTS."""
+"""How the sampler ran, in figures: importance sampling, nested sampling or the chains of NUTS."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ POSTERIOR, PRIOR = "#1f4e79", "#d08700"
 
 
 def run_figure(result: Result, credit: str | None = None) -> Figure:
-    """How the sampler ran: nested sampling's compression, or the chains of NUTS.
+    """How the sampler ran: the way and weights of importance sampling, compression, or chains.
 
     Args:
         result: from `bayes_factor`.
@@ -43,8 +43,10 @@ def run_figure(result: Result, credit: str | None = None) -> Figure:
     figure = Figure(figsize=(9.0, 6.6), layout="constrained")
     if attributes["method"] == "nuts":
         _draw_chains(figure, result.posterior)
-    else:
+    elif attributes["method"] == "nested":
         _draw_nested(figure, attributes)
+    else:
+        _draw_importance(figure, attributes)
     draw_credit(figure, result.stars.columns, credit)
     return figure
 
@@ -139,6 +141,38 @@ def _draw_nested(figure, attributes):
     ranks.set(xlabel="insertion rank", ylabel="new points", xlim=(0, 1), ylim=(0, None))
     ranks.set_title(f"uniform? p = {attributes['insertion_rank_p']:.2g}", fontsize=10)
     ranks.legend(loc="lower right", fontsize=9, frameon=False)
+
+
+def _draw_importance(figure, attributes):
+    """Powers of L on the way to the posterior, ln Z by round, weights of the last round."""
+    figure.set_size_inches(9.0, 3.6)
+    searches, rounds, weights = figure.subplots(1, 3)
+    lengths = np.atleast_1d(attributes["search_length"])
+    for number, power in enumerate(
+        np.split(np.asarray(attributes["search_power"]), np.cumsum(lengths)[:-1]), start=1
+    ):
+        searches.semilogy(np.maximum(power, 1e-4), lw=1.5, label=f"search {number}")
+    searches.set(xlabel="batch", ylabel=r"power of $L$")
+    searches.legend(fontsize=9, frameon=False)
+
+    z = np.atleast_1d(attributes["round_log_evidence"])
+    error = np.atleast_1d(attributes["round_log_evidence_error"])
+    number = np.arange(1, len(z) + 1)
+    rounds.errorbar(number[:-1], z[:-1], error[:-1], fmt="o", color="0.6", ms=4)
+    rounds.errorbar(number[-1:], z[-1:], error[-1:], fmt="o", color=POSTERIOR, ms=5)
+    rounds.set(xlabel="round", ylabel=r"$\ln Z$")
+    rounds.locator_params(axis="x", integer=True)
+    rounds.set_title(rf"$\ln Z = {z[-1]:.2f} \pm {error[-1]:.2f}$", fontsize=10)
+
+    log_w = np.asarray(attributes["round_log_weight"]) - z[-1]
+    weights.hist(np.clip(log_w, -8, None), bins=40, color=POSTERIOR, histtype="step", lw=1.5)
+    weights.set(xlabel=r"$\ln\,(\pi L / q Z)$ of the last round", ylabel="draws")
+    weights.set_yscale("log")
+    weights.set_title(
+        rf"Pareto $\hat k = {attributes['tail_index']:.2f}$, "
+        f"{attributes['ess']:.0f} effective draws",
+        fontsize=10,
+    )
 
 
 def _draw_chains(figure, posterior):

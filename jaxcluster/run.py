@@ -56,18 +56,21 @@ def magnitude_limits(text: str | None) -> tuple[float, float] | None:
     return low, high
 
 
-def sampler_of(method: str, live: int, inner_steps: int | None = None):
-    """Return the sampler of this name, with its live points and slices filled in."""
+def sampler_of(method: str, live: int, checkpoint: Any = None):
+    """Return the sampler of this name, with live points and the checkpoint's folder filled in."""
+    from jaxcluster.fast import fast
     from jaxcluster.nested_sampling import nested
     from jaxcluster.no_u_turn import nuts
 
+    if live < 20:
+        raise ValueError(f"--live {live}: at least 20")
+    if method == "fast":
+        return partial(fast, live=live, checkpoint=checkpoint)
     if method == "nested":
-        if live < 20:
-            raise ValueError(f"--live {live}: at least 20")
-        return partial(nested, live=live, inner_steps=inner_steps)
+        return partial(nested, live=live, checkpoint=checkpoint)
     if method == "nuts":
         return nuts
-    raise ValueError(f"--method {method!r}: expected nested or nuts")
+    raise ValueError(f"--method {method!r}: expected fast, nested or nuts")
 
 
 def read_stars(path: Any, reading: dict[str, Any]):
@@ -100,9 +103,8 @@ def run_bayes_factor(
     field: Any,
     *,
     seed: int,
-    method: str = "nested",
+    method: str = "fast",
     live: int = 400,
-    inner_steps: int | None = None,
     model: str = "mimo_cmd",
     bands: str = "G,BP-RP",
     magnitude_column: str | None = None,
@@ -112,6 +114,7 @@ def run_bayes_factor(
     grid: str = "parsec",
     max_ruwe: float | None = None,
     max_excess: float | None = None,
+    checkpoint: Any = None,
     say=None,
     **options: Any,
 ):
@@ -123,7 +126,7 @@ def run_bayes_factor(
     from jaxcluster.model_files import load_model
 
     begin = time.process_time()
-    sampler = sampler_of(method, live, inner_steps)
+    sampler = sampler_of(method, live, checkpoint)
     build = load_model(model)
     reading: dict[str, Any] = {
         "columns": tuple(bands.split(",")),
@@ -164,7 +167,7 @@ def run_bayes_factor(
     # the whole job, reading and field included
     summary["cpu_seconds"] = time.process_time() - begin - summary["compile_seconds"]
     if summary["log_evidence"] is None:
-        summary["why_no_evidence"] = "NUTS gives no evidence; use --method nested"
+        summary["why_no_evidence"] = "NUTS gives no evidence; use --method fast"
     return result, summary
 
 
@@ -203,5 +206,7 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
         f"{summary['method']}: {summary['evaluations']} evaluations, "
         f"{summary['cpu_seconds']:.0f} CPU s + {summary['compile_seconds']:.0f} s of compilation"
     )
+    if summary.get("fallback"):
+        out.print(f"[bold yellow]nested sampling was needed:[/] {summary['fallback']}")
     if summary.get("field_flag"):
         out.print(f"[bold yellow]field:[/] {summary['field_flag']}")

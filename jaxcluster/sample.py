@@ -11,13 +11,13 @@ from importlib.metadata import version
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxcluster.model import Flat
 
 Progress = Callable[[str], None]
+PIECE = 250  # draws
 PACKAGES = ("jaxcluster", "jax", "numpyro", "blackjax", "numpy", "arviz")
 
 
@@ -82,21 +82,35 @@ def from_groups(groups: dict[str, Any]):
     return arviz.from_dict(groups) if one else arviz.from_dict(**groups)
 
 
-def to_arviz(flat: Flat, z, statistics, attributes, watch: Stopwatch):
-    """Build ArviZ data from unconstrained draws [chain, draw]."""
+def constrained(flat: Flat, z, watch: Stopwatch):
+    """Return the parameters, and the log likelihood of each datum, of draws z [chain, draw].
 
-    def constrain(z):
+    In pieces of one length, so that one compilation serves every number of draws.
+    """
+
+    def one(z):
         parameters = flat.parameters(z)
         return parameters, flat.model.pointwise(parameters, flat.data)
 
-    shape = jax.tree.leaves(z)[0].shape[:2]
-    rows = jax.tree.map(lambda a: jnp.asarray(a).reshape(-1, *a.shape[2:]), z)
-    constrained = watch.compile(jax.jit(lambda z: jax.lax.map(constrain, z)), rows)
-    parameters, pointwise = jax.device_get(constrained(rows))
+    chains, n = jax.tree.leaves(z)[0].shape[:2]
+    rows = jax.tree.map(lambda a: np.reshape(a, (chains * n, *a.shape[2:])), z)
+    pieces = [
+        jax.tree.map(lambda a, i=i: np.resize(a[i : i + PIECE], (PIECE, *a.shape[1:])), rows)
+        for i in range(0, chains * n, PIECE)
+    ]
+    run = watch.compile(jax.jit(lambda z: jax.lax.map(one, z)), pieces[0])
+    done = [jax.device_get(run(piece)) for piece in pieces]
+    return jax.tree.map(
+        lambda *a: np.concatenate(a)[: chains * n].reshape(chains, n, *a[0].shape[1:]), *done
+    )
+
+
+def to_arviz(flat: Flat, parameters, pointwise, statistics, attributes, watch: Stopwatch):
+    """Build ArviZ data from parameters and log likelihoods of draws [chain, draw]."""
     groups = {
-        "posterior": {k: v.reshape(*shape, *v.shape[1:]) for k, v in parameters.items()},
+        "posterior": parameters,
         "sample_stats": statistics,
-        "log_likelihood": {"stars": pointwise.reshape(*shape, -1)},
+        "log_likelihood": {"stars": pointwise},
     }
     out = from_groups(groups)
     out["posterior"].attrs.update(

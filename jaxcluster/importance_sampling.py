@@ -1,0 +1,296 @@
+"""Adaptive importance sampling of a `Model`: evidence from ten to twenty thousand likelihoods.
+
+Search: each search begins with draws from the prior; again and again a Student-t mixture is fitted
+to all its draws, weighted towards prior × L^β, and a batch is drawn from it, with β as large as
+`FEW` effective draws allow, until it is 1. Draws count by the mixture of all proposals so far
+(Owen & Zhou 2000; Cornuet et al. 2012), and the largest weights are clipped for the fit, or a
+single draw that finds something better would be all that the next proposal knows (Koblents &
+Míguez 2015).
+
+Rounds: all searches together give a proposal, which gives a round of draws, which improve the
+proposal, until the last round says ln Z = ln ⟨prior L / q⟩ well enough. That round alone counts
+for ln Z: its proposal q was fixed before, so Z is unbiased. The posterior takes all draws.
+
+How it knows that it fails: at least 90 % of the posterior must lie where two searches, which know
+nothing of each other, have both been, else there is a further search; and the tail of the last
+round's weights must have a finite variance (Pareto k̂ < 0.7; Vehtari et al. 2024).
+"""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Float, PRNGKeyArray
+from scipy.special import logsumexp
+
+from jaxcluster.checkpoint import Checkpoint
+from jaxcluster.model import Flat, Model
+from jaxcluster.sample import Progress, Stopwatch, over_chains, require_finite, to_arviz
+from jaxcluster.student_mixture import StudentMixture, fit_mixture, systematic
+from jaxcluster.weighted_draws import Draws, effective, tail_index
+
+BATCH = 160  # draws between two fits of a search
+FIRST = 960  # draws from the prior that a search begins with
+ROUND = 960  # draws of a round
+FEW = 80  # effective draws that a search keeps
+CLIPPED = 40  # effective draws that its fit sees at least, and a round's five times as many
+MOST_STEPS = 150  # of a search
+MOST_SEARCHES = 4
+MOST_ROUNDS = 20
+MEETS = 1e-4  # of the last proposal's density: where a search's proposal has more it has been
+HEAVIEST = 0.7  # Pareto k̂: beyond, a mean has not the error that its variance says
+LOWEST = -1e30  # instead of ln 0, which has no multiples
+SEEN_TWICE = 0.9  # share of the posterior that two searches must have found
+
+
+class NotConvergedError(RuntimeError):
+    """Importance sampling did not reach its bar; the message says which, `evaluations` the cost."""
+
+    def __init__(self, reason: str, evaluations: int):
+        super().__init__(reason)
+        self.evaluations = evaluations
+
+
+def _bisect(low, high, enough):
+    """Largest number for which `enough` holds, as it does at `low`."""
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if enough(middle) else (low, middle)
+    return low
+
+
+def _fit(draws: Draws, beta: float, least: int, rng) -> StudentMixture:
+    """Proposal from all draws, the largest weights clipped so that `least` are effective."""
+    log_w = draws.log_weights(beta)
+    if effective(log_w) < least:
+        low = np.sort(log_w)[-least]
+        log_w = np.minimum(
+            log_w, _bisect(low, log_w.max(), lambda c: effective(np.minimum(log_w, c)) >= least)
+        )
+    return fit_mixture(draws.z, np.exp(log_w - logsumexp(log_w)), rng).widened()
+
+
+def search(draws: Draws, rng, say) -> tuple[StudentMixture | None, list[float]]:
+    """Add to draws from the prior until they reach the posterior.
+
+    Returns a proposal for the posterior, None where it was not reached, and β of each batch.
+    """
+    beta, powers = 0.0, []
+    for _ in range(MOST_STEPS):
+        if effective(draws.log_weights()) >= FEW:
+            return _fit(draws, 1.0, CLIPPED, rng), [*powers, 1.0]
+        enough = lambda x: effective(draws.log_weights(math.exp(x))) >= FEW  # noqa: E731
+        low = math.log(max(beta, 1e-14))
+        if enough(low):
+            beta = math.exp(_bisect(low, 0.0, enough))
+        proposal = _fit(draws, beta, CLIPPED, rng)
+        draws.add(proposal, proposal.draw(rng, BATCH))
+        powers.append(beta)
+        say(f"power of L {beta:.2g}, best ln L = {draws.log_likelihood.max():.1f}")
+    return None, powers
+
+
+def seen_twice(draws: Draws, found: list[StudentMixture], last: StudentMixture) -> float:
+    """Share of the posterior where at least two of the searches' proposals would have drawn."""
+    log_w = draws.log_weights()
+    weights = np.exp(log_w - logsumexp(log_w))
+    likely = weights > 1e-3 / len(weights)
+    here = last.log_density(draws.z[likely]) + math.log(MEETS)
+    times = np.zeros(likely.sum())
+    for proposal in found:
+        times += proposal.log_density(draws.z[likely]) > here
+    return float(weights[likely] @ (times >= 2) / weights[likely].sum())
+
+
+def importance(
+    model: Model,
+    data: Any,
+    *,
+    key: PRNGKeyArray,
+    tolerance: float = 0.05,
+    draws: int = 1000,
+    least_ess: float = 1000.0,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+):
+    """Adaptive importance sampling with Student-t mixtures.
+
+    Args:
+        model: prior and likelihood.
+        data: what the likelihood takes.
+        key: random key.
+        tolerance: error of ln Z to reach.
+        draws: equally weighted posterior draws that are kept, at most the effective number.
+        least_ess: effective posterior draws to reach.
+        checkpoint: folder that keeps the likelihoods so far, so that a killed run can go on.
+        progress: called with a line of text about once a second.
+
+    Returns:
+        ArviZ data as from `nested`; instead of insertion_rank_p there are `tail_index`, the Pareto
+        k̂ of the weights behind log_evidence, and `seen_twice`, the share of the posterior that
+        two searches found independently.
+
+    Raises:
+        NotConvergedError: a bar of the module's docstring was not reached.
+        ValueError: from `Flat`, where no prior draw has a finite likelihood, or for the checkpoint
+            of another run.
+    """
+    watch = Stopwatch()
+    flat = Flat(model, data)
+    prior_key, seed_key = jax.random.split(key)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(seed_key)).ravel())
+    said, stage = time.monotonic(), ""
+
+    def say(line: str) -> None:
+        nonlocal said
+        if progress is not None and time.monotonic() - said > 1.0:
+            said = time.monotonic()
+            progress(f"{stage}: {evaluate.count} evaluations, {line}")
+
+    first = jax.vmap(flat.draw)(jax.random.split(prior_key, MOST_SEARCHES * FIRST))
+    _, unravel = ravel_pytree(jax.tree.map(lambda a: a[0], first))
+    rows = np.asarray(jax.vmap(lambda one: ravel_pytree(one)[0])(first))
+    prior = np.split(rows, MOST_SEARCHES)
+    evaluate = Evaluate(flat, unravel, watch, rows[:BATCH])
+
+    found: list[StudentMixture] = []
+    powers: list[list[float]] = []
+    rounds: list[tuple[float, float]] = []
+    pool, log_z, error, k_hat, twice = None, math.nan, math.inf, math.inf, 0.0
+    while pool is None or twice < SEEN_TWICE:
+        if len(powers) == MOST_SEARCHES:
+            raise NotConvergedError(
+                f"only {100 * twice:.0f} % of the posterior was found by two of {len(powers)} "
+                "searches: there may be more modes",
+                evaluate.count,
+            )
+        for number in range(len(powers), max(2, len(powers) + 1)):
+            stage = f"search {number + 1}"
+            part = Draws(evaluate, prior[number])
+            if number == 0:
+                require_finite(np.where(part.log_likelihood > LOWEST, 0.0, -np.inf))
+                evaluate.keep(
+                    Checkpoint(
+                        checkpoint,
+                        "importance",
+                        flat,
+                        key,
+                        part.log_likelihood,
+                        watch,
+                        tolerance=tolerance,
+                        least_ess=least_ess,
+                    )
+                )
+            proposal, power = search(part, rng, say)
+            powers.append(power)
+            if proposal is not None:
+                found.append(proposal)
+            if pool is None:
+                pool = part
+            else:
+                pool.join(part)
+        assert pool is not None
+        stage, error = "rounds", math.inf
+        for _ in range(MOST_ROUNDS):
+            proposal = _fit(pool, 1.0, 5 * CLIPPED, rng)
+            log_w = pool.add(proposal, proposal.draw(rng, ROUND))
+            log_z = float(np.asarray(logsumexp(log_w))) - math.log(ROUND)
+            error = float(np.sqrt(np.mean(np.expm1(log_w - log_z) ** 2) / (ROUND - 1)))
+            rounds.append((log_z, error))
+            k_hat, ess = tail_index(log_w), effective(pool.log_weights())
+            say(f"ln Z = {log_z:.2f} ± {error:.2f}, {ess:.0f} effective draws")
+            if error < tolerance and k_hat < HEAVIEST and ess > least_ess:
+                break
+        else:
+            raise NotConvergedError(
+                f"after {MOST_ROUNDS} rounds ln Z = {log_z:.2f} ± {error:.2f} (asked: "
+                f"{tolerance:g}), Pareto k {k_hat:.2f}, {ess:.0f} effective draws",
+                evaluate.count,
+            )
+        twice = seen_twice(pool, found, proposal)
+
+    last, log_w = log_w, pool.log_weights()
+    weights = np.exp(log_w - logsumexp(log_w))
+    n = int(min(draws, max(effective(log_w), 100)))
+    chosen = rng.permutation(systematic(weights, n, rng))
+    attributes = {
+        "method": "importance",
+        "log_evidence": log_z,
+        "log_evidence_error": error,
+        "information": float(weights @ pool.log_likelihood) - log_z,
+        "evaluations": evaluate.count,
+        "ess": effective(log_w),
+        "tail_index": k_hat,
+        "seen_twice": twice,
+        "searches": len(powers),
+        "search_power": np.concatenate(powers),
+        "search_length": [len(power) for power in powers],
+        "round_log_evidence": [value for value, _ in rounds],
+        "round_log_evidence_error": [value for _, value in rounds],
+        "round_log_weight": last,
+    }
+    statistics = {"log_likelihood_total": pool.log_likelihood[chosen][None]}
+    described = evaluate.describe(pool.z[chosen])
+    parameters, pointwise = jax.tree.map(lambda a: a[None], described)
+    return to_arviz(flat, parameters, pointwise, statistics, attributes, watch)
+
+
+class Evaluate:
+    """The model at rows of numbers, `BATCH` at a time on all devices."""
+
+    def __init__(self, flat: Flat, unravel: Callable, watch: Stopwatch, like: np.ndarray):
+        def one(row, _):
+            z = unravel(row)
+            parameters = flat.parameters(z)
+            pointwise = flat.model.pointwise(parameters, flat.data)
+            total = jnp.nan_to_num(pointwise.sum(), nan=LOWEST)
+            return (flat.log_prior(z), jnp.maximum(total, LOWEST)), (parameters, pointwise)
+
+        self._run = watch.compile(jax.jit(over_chains(one, BATCH)), like, None)
+        self.count = 0
+        self._checkpoint: Checkpoint | None = None
+        self._done, self._known = [], np.empty((0, like.shape[1] + 2))
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Note all evaluations from now on, and take those that a killed run has noted.
+
+        All else follows from them and the key in a few seconds, so that nothing else is kept.
+        """
+        self._checkpoint = checkpoint
+        if (stored := checkpoint.load()) is not None:
+            self._known = stored["evaluations"]
+
+    def __call__(self, z: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the log prior and log likelihood of each row."""
+        n = len(z)
+        self.count += n
+        known, self._known = self._known[:n], self._known[n:]
+        if np.array_equal(known[:, :-2], z):
+            log_prior, log_likelihood = known[:, -2:].T
+        else:
+            self._known = self._known[:0]
+            log_prior, log_likelihood = self._each(z, 0)
+        if self._checkpoint is not None:
+            self._done.append(np.column_stack([z, log_prior, log_likelihood]))
+            if self._checkpoint.due:
+                self._checkpoint.save(evaluations=np.concatenate(self._done))
+        return log_prior, log_likelihood
+
+    def describe(self, z: Float[np.ndarray, "n d"]):
+        """Return the parameters of each row, and the log likelihood of each datum."""
+        return self._each(z, 1)
+
+    def _each(self, z, part: int):
+        n = len(z)
+        padded = np.concatenate([z, np.repeat(z[-1:], -n % BATCH, axis=0)])
+        parts = [
+            jax.device_get(self._run(some, None)[part])
+            for some in np.split(padded, len(padded) // BATCH)
+        ]
+        return jax.tree.map(lambda *a: np.concatenate(a)[:n], *parts)

@@ -1,0 +1,158 @@
+"""Killed runs go on to the same bits; checkpoints of other runs are refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+
+import jaxcluster as jc
+from jaxcluster import checkpoint
+
+SCRIPT = """
+import hashlib, json, sys, time
+from pathlib import Path
+import jax
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_compilation_cache_dir", sys.argv[3])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+import numpy as np, numpyro.distributions as dist
+import jaxcluster as jc
+from jaxcluster import checkpoint
+
+checkpoint.EVERY = 0.0
+save = checkpoint.Checkpoint.save
+def slow(self, **arrays):
+    save(self, **arrays)
+    time.sleep(0.05)  # so that there is time to be killed
+checkpoint.Checkpoint.save = slow
+model = jc.Model(
+    {"x": dist.Uniform(-9, 9).expand([4]).to_event(1)},
+    lambda p, data: dist.Normal(p["x"].sum(), 1.0).log_prob(data) + dist.Normal(
+        0.0, 0.5).log_prob(p["x"]).sum() / len(data),
+)
+folder = Path(sys.argv[2]) if sys.argv[2] else None
+options = {"live": 50} if sys.argv[1] == "nested" else {}
+run = getattr(jc, sys.argv[1])(
+    model, np.linspace(0.0, 1.0, 5), key=jax.random.key(3), checkpoint=folder, **options
+)
+found = run["posterior"].attrs
+print(json.dumps({
+    "log_evidence": float(found["log_evidence"]).hex(),
+    "error": float(found["log_evidence_error"]).hex(),
+    "evaluations": int(found["evaluations"]),
+    "x": hashlib.sha256(np.asarray(run["posterior"]["x"]).tobytes()).hexdigest(),
+}))
+"""
+
+
+def start(method, folder, cache):
+    command = [sys.executable, "-c", SCRIPT, method, str(folder), str(cache)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ), text=True)
+
+
+def finish(process):
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0
+    return json.loads(out.splitlines()[-1])
+
+
+@pytest.mark.parametrize("method", ["importance", "nested"])
+def test_killed_runs_end_with_the_same_bits(method, tmp_path):
+    cache, folder = tmp_path / "cache", tmp_path / "run"
+    undisturbed = finish(start(method, "", cache))
+    file, sizes = folder / f"{method}.npz", []
+    for moment in (0.0, 0.3, 0.7):
+        process = start(method, folder, cache)
+        before = file.stat().st_mtime_ns if file.exists() else None
+        while process.poll() is None and (not file.exists() or file.stat().st_mtime_ns == before):
+            time.sleep(0.01)
+        time.sleep(moment)
+        assert process.poll() is None, "done before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        sizes.append(file.stat().st_size)
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]  # each went on from the last
+    assert finish(start(method, folder, cache)) == undisturbed
+
+
+def normal(centre=0.0, half=5.0):
+    prior = {"x": dist.Uniform(-half, half).expand([2]).to_event(1)}
+    return jc.Model(
+        prior, lambda p, data: dist.Normal(p["x"][0] + centre, 1.0).log_prob(data + p["x"][1])
+    )
+
+
+DATA = jnp.linspace(-1.0, 1.0, 20)
+OTHERS = {
+    "seed": {"key": jax.random.key(1)},
+    "data": {"data": DATA + 1e-9},
+    "priors": {"model": normal(half=6.0)},
+    "model": {"model": normal(centre=1e-6)},
+    "options": {"live": 40},
+}
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch):
+    """A nested run that was interrupted, and its arguments."""
+    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    save, number = checkpoint.Checkpoint.save, [0]
+
+    def stop(self, **arrays):
+        save(self, **arrays)
+        number[0] += 1
+        if number[0] == 2:
+            raise KeyboardInterrupt
+
+    arguments = {"model": normal(), "data": DATA, "key": jax.random.key(0), "live": 30}
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoint, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            jc.nested(**arguments, checkpoint=tmp_path)
+    return arguments, tmp_path
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_checkpoint_of_another_run_is_refused(stopped, what):
+    arguments, folder = stopped
+    with pytest.raises(ValueError, match=f"other {what}.*delete it"):
+        jc.nested(**{**arguments, **OTHERS[what]}, checkpoint=folder)
+
+
+def test_a_checkpoint_of_other_versions_is_refused(stopped, monkeypatch):
+    arguments, folder = stopped
+    monkeypatch.setattr(checkpoint, "version", lambda name: "99")
+    with pytest.raises(ValueError, match="other versions"):
+        jc.nested(**arguments, checkpoint=folder)
+
+
+def test_costs_add_up(stopped):
+    arguments, folder = stopped
+    with np.load(folder / "nested.npz") as stored:
+        spent = stored["seconds"][0]
+    found = jc.nested(**arguments, checkpoint=folder)["posterior"].attrs
+    assert found["cpu_seconds"] + found["compile_seconds"] > spent
+
+
+def test_an_interrupted_writing_leaves_the_old_file(stopped, monkeypatch):
+    arguments, folder = stopped
+    before = (folder / "nested.npz").read_bytes()
+
+    def broken(file, **arrays):
+        file.write(b"half a")
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.np, "savez", broken)
+        with pytest.raises(OSError, match="disk full"):
+            jc.nested(**arguments, checkpoint=folder)
+    assert (folder / "nested.npz").read_bytes() == before

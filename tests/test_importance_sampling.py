@@ -1,0 +1,186 @@
+"""Importance sampling: its parts against closed forms, and whether it knows when it fails."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal, multivariate_t
+
+import jaxcluster as jc
+from jaxcluster import importance_sampling
+from jaxcluster.importance_sampling import NotConvergedError, importance, seen_twice
+from jaxcluster.student_mixture import NU, StudentMixture, fit_mixture, systematic
+from jaxcluster.weighted_draws import Draws, effective, tail_index
+
+
+def mixture(seed=0, k=3, d=4, apart=1.0):
+    rng = np.random.default_rng(seed)
+    a = rng.normal(size=(k, d, d))
+    roots = np.linalg.cholesky(a @ a.transpose(0, 2, 1) + 0.5 * np.eye(d))
+    return StudentMixture(rng.dirichlet(np.ones(k)), apart * rng.normal(size=(k, d)), roots)
+
+
+def test_density_is_scipys():
+    ours = mixture()
+    z = np.random.default_rng(1).normal(size=(50, 4)) * 5
+    parts = [
+        w * multivariate_t(m, r @ r.T, df=NU).pdf(z)
+        for w, m, r in zip(ours.weights, ours.means, ours.roots, strict=True)
+    ]
+    np.testing.assert_allclose(ours.log_density(z), np.log(sum(parts)), rtol=1e-10)
+
+
+def test_widened_mixture_integrates_to_one():
+    ours = mixture(d=2).widened()
+    assert ours.weights.sum() == pytest.approx(1.0)
+    line = np.linspace(-60, 60, 1201)
+    grid = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
+    area = np.exp(ours.log_density(grid)).sum() * (line[1] - line[0]) ** 2
+    assert area == pytest.approx(1.0, abs=2e-3)
+
+
+def test_draws_have_the_moments_of_the_density():
+    ours = mixture(k=2, d=3)
+    z = ours.draw(np.random.default_rng(2), 100_000)
+    mean = ours.weights @ ours.means
+    covs = ours.roots @ ours.roots.transpose(0, 2, 1) * NU / (NU - 2)
+    offset = ours.means - mean
+    cov = np.einsum("k,kab->ab", ours.weights, covs + offset[:, :, None] * offset[:, None])
+    np.testing.assert_allclose(z.mean(axis=0), mean, atol=5 * np.sqrt(cov.max() / 1e5))
+    np.testing.assert_allclose(np.cov(z.T), cov, atol=0.06 * np.abs(cov).max())
+
+
+def test_systematic_resampling_keeps_the_shares():
+    weights = np.random.default_rng(0).dirichlet(np.ones(20))
+    number = np.bincount(systematic(weights, 1000, np.random.default_rng(1)), minlength=20)
+    assert np.abs(number - 1000 * weights).max() < 1.0 + 1e-9
+
+
+def test_fit_finds_the_mixture_that_points_come_from():
+    truth = mixture(k=2, d=3, apart=10.0)
+    rng = np.random.default_rng(3)
+    z = truth.draw(rng, 3000)
+    found = fit_mixture(z, np.full(3000, 1 / 3000), rng)
+    assert len(found.weights) == 2
+    other = truth.draw(rng, 20_000)
+    gap = truth.log_density(other).mean() - found.log_density(other).mean()
+    assert 0 < gap < 0.02
+
+
+def test_fit_counts_weights_like_repetitions():
+    rng = np.random.default_rng(4)
+    z = rng.normal(size=(600, 2)) + np.where(np.arange(600) < 300, 0.0, 8.0)[:, None]
+    weights = np.where(np.arange(600) < 300, 3.0, 1.0)
+    found = fit_mixture(z, weights / weights.sum(), rng)
+    assert sorted(found.weights) == pytest.approx([0.25, 0.75], abs=0.01)
+
+
+def gaussian(z):
+    return multivariate_normal(np.zeros(2)).logpdf(z), np.log(10.0) - 0.5 * (z**2).sum(axis=1)
+
+
+def test_draws_count_by_the_mixture_of_all_proposals():
+    rng = np.random.default_rng(5)
+    a, b = (Draws(gaussian, rng.normal(size=(n, 2))) for n in (30, 50))
+    proposals = [mixture(seed, d=2) for seed in range(3)]
+    a.add(proposals[0], proposals[0].draw(rng, 20))
+    own = b.add(proposals[1], proposals[1].draw(rng, 40))
+    a.join(b)
+    a.add(proposals[2], proposals[2].draw(rng, 10))
+    assert len(a.z) == 150
+    log_prior, log_l = gaussian(a.z)
+    q = [np.log(80) + log_prior]
+    q += [np.log(n) + p.log_density(a.z) for n, p in zip((20, 40, 10), proposals, strict=True)]
+    expected = log_prior + 0.3 * log_l - logsumexp(q, axis=0) + np.log(150)
+    np.testing.assert_allclose(a.log_weights(0.3), expected, rtol=1e-10)
+    new = b.z[-40:]
+    log_prior, log_l = gaussian(new)
+    np.testing.assert_allclose(own, log_prior + log_l - proposals[1].log_density(new))
+
+
+@pytest.mark.parametrize("k", [0.2, 0.5, 0.9])
+def test_tail_index_of_pareto_weights(k):
+    found = [
+        tail_index(k * np.random.default_rng(seed).exponential(size=20_000)) for seed in range(10)
+    ]
+    assert np.mean(found) == pytest.approx(k, abs=0.06)
+
+
+def test_effective_number():
+    assert effective(np.zeros(7) - 900.0) == pytest.approx(7.0)
+    assert effective(np.array([0.0, -800.0, -900.0])) == pytest.approx(1.0)
+
+
+def test_a_mode_that_one_search_missed_shows():
+    rng = np.random.default_rng(6)
+
+    def two(z):
+        logs = [multivariate_normal(c, 0.01).logpdf(z) for c in ([-3, 0], [3, 0])]
+        return multivariate_normal([0, 0], 9.0).logpdf(z), logsumexp(logs, axis=0)
+
+    left, right = (
+        StudentMixture(np.ones(1), np.array([[x, 0.0]]), 0.1 * np.eye(2)[None]) for x in (-3, 3)
+    )
+    both = StudentMixture(
+        np.full(2, 0.5), np.array([[-3.0, 0.0], [3.0, 0.0]]), np.repeat(0.1 * np.eye(2)[None], 2, 0)
+    )
+    draws = Draws(two, 3.0 * rng.normal(size=(100, 2)))
+    draws.add(both, both.draw(rng, 1000))
+    assert seen_twice(draws, [both, both], both) == pytest.approx(1.0)
+    assert seen_twice(draws, [both, left], both) == pytest.approx(0.5, abs=0.05)
+    assert seen_twice(draws, [left, right], both) == 0.0
+
+
+def box(d, half):
+    return {"x": dist.Uniform(-half, half).expand([d]).to_event(1)}
+
+
+def needles(n, width):
+    """Many narrow Gaussians in a box of six dimensions, more than a search can keep."""
+    at = jnp.asarray(np.random.default_rng(0).uniform(-4, 4, (n, 6)))
+    return jc.Model(
+        box(6, 5.0),
+        lambda p, data: jax.scipy.special.logsumexp(
+            dist.Normal(at, width).log_prob(p["x"]).sum(axis=1)
+        )[None],
+    )
+
+
+def test_says_so_where_modes_are_too_many():
+    with pytest.raises(NotConvergedError, match=r"search|round") as failure:
+        importance(needles(100, 0.05), None, key=jax.random.key(0))
+    assert failure.value.evaluations > 2000
+
+
+def test_falls_back_to_nested_and_says_why(monkeypatch):
+    monkeypatch.setattr(importance_sampling, "MOST_ROUNDS", 1)
+    model = jc.Model(box(2, 5.0), lambda p, data: dist.Normal(0, 1).log_prob(p["x"]))
+    lines = []
+    run = jc.fast(
+        model, None, key=jax.random.key(0), tolerance=1e-4, live=50, progress=lines.append
+    )
+    found = run["posterior"].attrs
+    assert found["method"] == "nested"
+    assert "after 1 rounds" in found["fallback"]
+    assert any("Nested sampling instead" in line for line in lines)
+    assert abs(found["log_evidence"] + 2 * np.log(10.0)) < 4 * found["log_evidence_error"]
+    alone = jc.nested(model, None, key=jax.random.key(0), live=50)["posterior"].attrs
+    assert found["log_evidence"] == alone["log_evidence"]
+    assert found["evaluations"] > alone["evaluations"] + 2 * importance_sampling.FIRST
+
+
+def test_the_same_key_gives_the_same_numbers():
+    model = jc.Model(box(3, 5.0), lambda p, data: dist.Normal(0, 0.5).log_prob(p["x"]))
+    a, b, c = (
+        jc.fast(model, None, key=jax.random.key(seed))["posterior"].attrs["log_evidence"]
+        for seed in (0, 0, 1)
+    )
+    assert a == b != c
+
+
+def test_hopeless_priors():
+    model = jc.Model(box(2, 5.0), lambda p, data: -jnp.inf * jnp.ones(1) + 0.0 * p["x"].sum())
+    with pytest.raises(ValueError, match="none of"):
+        jc.fast(model, None, key=jax.random.key(0))
