@@ -217,8 +217,10 @@ def membership(
     probability = probability[chosen]
     draws = {name: jnp.asarray(values[chosen]) for name, values in draws.items()}
     cluster = model.cluster
-    run = jax.jit(lambda d: jax.lax.map(lambda p: cluster(p).stellar_parameters(stars), d))
-    stellar = jax.device_get(watch.compile(run, draws)(draws))
+    run = watch.compile(
+        lambda d: jax.lax.map(lambda p: cluster(p).stellar_parameters(stars), d), draws
+    )
+    stellar = jax.device_get(run(draws))
 
     def average(value, weight):
         weight = np.where(np.isfinite(value), weight, 0.0)

@@ -186,14 +186,24 @@ class PopulationModel(eqx.Module):
         return isochrone._replace(magnitudes=isochrone.magnitudes + parameters["distance_modulus"])
 
     def _passed(self, cells: Cells) -> Float[Array, " k"]:
-        """P(lo < m < hi) of each cell, good to 1e-7: the error function is a float32 one."""
+        """P(lo < m < hi) of each cell, good to 1e-6 of itself; the error function is float32.
+
+        Φ(near) − Φ(far) with the signed distances inwards from the nearer limit and outwards from
+        the farther one, in standard deviations. Where the limits hide almost all of a population,
+        the difference of two numbers close to 1 would be rounding, and the likelihood a spike (40
+        nats for 100 field stars).
+        """
         magnitude = cells.means[:, 0]
+        low, high = self.limits
         root_two_sigma = jnp.sqrt(2.0 * (cells.covs[:, 0, 0] + self.errors(magnitude) ** 2))
-        low, high = (
-            jax.lax.erf(((limit - magnitude) / root_two_sigma).astype(jnp.float32))
-            for limit in self.limits
+        from_middle = jnp.abs(magnitude - 0.5 * (low + high))
+        beyond_near, beyond_far = (
+            jax.lax.erfc(
+                ((from_middle + sign * 0.5 * (high - low)) / root_two_sigma).astype(jnp.float32)
+            )
+            for sign in (-1.0, 1.0)
         )
-        return (0.5 * (high - low)).astype(magnitude.dtype)
+        return (0.5 * (beyond_near - beyond_far)).astype(magnitude.dtype)
 
     def __call__(
         self,

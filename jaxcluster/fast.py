@@ -17,7 +17,7 @@ def fast(
     data: Any,
     *,
     key: PRNGKeyArray,
-    tolerance: float = 0.05,
+    tolerance: float = 0.1,
     draws: int = 1000,
     live: int = 400,
     inner_steps: int | None = None,

@@ -61,11 +61,10 @@ def nested(
     first = jax.vmap(flat.draw)(jax.random.split(init_key, live))
     size = sum(leaf[0].size for leaf in jax.tree.leaves(first))
     init, move = slice_sampler(flat, inner_steps or max(5, 3 * size), batch)
-    start = watch.compile(jax.jit(init), first)
+    start = watch.compile(init, first)
     state = start(first)
     require_finite(np.asarray(state.particles.loglikelihood))
 
-    @jax.jit
     def chunk(state, keys):
         def step(state, step_key):
             state, info = move(step_key, state)

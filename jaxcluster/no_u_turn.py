@@ -69,7 +69,7 @@ def nuts(
     search_key, run_key = jax.random.split(key)
     z = jax.vmap(flat.draw)(jax.random.split(search_key, search))
     say(f"looking at {search} prior draws")
-    look = watch.compile(jax.jit(lambda z: jax.lax.map(flat.log_likelihood, z)), z)
+    look = watch.compile(lambda z: jax.lax.map(flat.log_likelihood, z), z)
     values = np.asarray(look(z))
     require_finite(values)
     best = np.argsort(-np.where(np.isfinite(values), values, -np.inf))[:starts]
@@ -101,8 +101,8 @@ def nuts(
 
     z = jax.tree.map(lambda a: jnp.repeat(a[None], chains, axis=0), highest)
     start = (jax.random.split(run_key, chains), z)
-    state = watch.compile(jax.jit(over_chains(begin, chains)), start, None)(start, None)
-    run = watch.compile(jax.jit(over_chains(go_on, chains)), state, None)
+    state = watch.compile(over_chains(begin, chains), start, None)(start, None)
+    run = watch.compile(over_chains(go_on, chains), state, None)
     parts, said = [], time.monotonic()
     for done in range(math.ceil((warmup + draws) / PER_CHUNK)):
         state, part = run(state, None)
@@ -143,7 +143,7 @@ def climb(flat: Flat, z, watch: Stopwatch):
         return z, -losses[-1]
 
     starts = jax.tree.leaves(z)[0].shape[0]
-    return jax.device_get(watch.compile(jax.jit(over_chains(climb, starts)), z, None)(z, None))
+    return jax.device_get(watch.compile(over_chains(climb, starts), z, None)(z, None))
 
 
 def curvature(flat: Flat, z, watch: Stopwatch) -> Float[Array, "d d"]:

@@ -4,6 +4,7 @@ Samplers work in numpyro's unconstrained space. Progress is reported from outsid
 posterior's `attrs` record cost, seed and versions.
 """
 
+import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from jaxcluster.model import Flat
 
 Progress = Callable[[str], None]
 PIECE = 250  # draws
+_compiled: dict[str, Any] = {}  # executables by the digest of their text
 PACKAGES = ("jaxcluster", "jax", "numpyro", "blackjax", "numpy", "arviz")
 
 
@@ -28,11 +30,29 @@ class Stopwatch:
         self.start, self.compiling = time.process_time(), 0.0
 
     def compile(self, function, *arguments):
-        """Compile a jitted function for these arguments, on the compile account."""
+        """Compile a function for these arguments, on the compile account.
+
+        Arrays that the function closes over (stars, isochrones) become arguments, so that one
+        compilation serves all data of the same shapes: in this process, and on disk where JAX's
+        compilation cache is on.
+        """
         begin = time.process_time()
-        compiled = function.lower(*arguments).compile()
+        closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
+        evaluate = jax.core.eval_jaxpr  # pyright: ignore[reportAttributeAccessIssue]
+        flat = jax.jit(lambda constants, *leaves: evaluate(closed.jaxpr, constants, *leaves))
+        lowered = flat.lower(closed.consts, *jax.tree.leaves(arguments))
+        text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
+        if text not in _compiled:
+            _compiled[text] = lowered.compile()
+        run = _compiled[text]
+        constants = jax.device_put(closed.consts, run.input_shardings[0][0])
         self.compiling += time.process_time() - begin
-        return compiled
+
+        def call(*arguments):
+            leaves = run(constants, *jax.tree.leaves(arguments))
+            return jax.tree.unflatten(jax.tree.structure(shape), leaves)
+
+        return call
 
     def record(self) -> dict[str, float]:
         """Return both accounts; the second is not contained in the first."""
@@ -98,7 +118,7 @@ def constrained(flat: Flat, z, watch: Stopwatch):
         jax.tree.map(lambda a, i=i: np.resize(a[i : i + PIECE], (PIECE, *a.shape[1:])), rows)
         for i in range(0, chains * n, PIECE)
     ]
-    run = watch.compile(jax.jit(lambda z: jax.lax.map(one, z)), pieces[0])
+    run = watch.compile(lambda z: jax.lax.map(one, z), pieces[0])
     done = [jax.device_get(run(piece)) for piece in pieces]
     return jax.tree.map(
         lambda *a: np.concatenate(a)[: chains * n].reshape(chains, n, *a[0].shape[1:]), *done

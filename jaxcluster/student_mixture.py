@@ -3,7 +3,8 @@
     p(z) = Σ_k w_k t_ν(z | μ_k, Σ_k),        ν = 5
 
 fitted to weighted draws by EM (Peel & McLachlan 2000; Cappé et al. 2008), the number of components
-by BIC. Everything here is numpy: a few hundred points, where compiling would take longest.
+by AIC, since a proposal need not be simple. Everything here is numpy: a few hundred points, where
+compiling would take longest.
 """
 
 from typing import NamedTuple
@@ -73,7 +74,7 @@ def systematic(weights: Float[np.ndarray, " n"], size: int, rng: np.random.Gener
 def fit_mixture(
     z: Float[np.ndarray, "n d"], weights: Float[np.ndarray, " n"], rng: np.random.Generator
 ) -> StudentMixture:
-    """Fit to weighted points; the number of components of least BIC, which counts effective points.
+    """Fit to weighted points; the number of components of least AIC, which counts effective points.
 
     Args:
         z: points.
@@ -101,7 +102,7 @@ def fit_mixture(
 
 
 def _em(y, weights, effective, k, rng):
-    """Effective log likelihood less BIC's penalty, and the mixture of at most k components."""
+    """Effective log likelihood less AIC's penalty, and the mixture of at most k components."""
     d = y.shape[1]
     label = np.zeros(len(y), int)
     if k > 1:
@@ -131,4 +132,4 @@ def _em(y, weights, effective, k, rng):
             break
         old = new
     parameters = len(mixture.weights) * (1 + d + d * (d + 1) / 2)
-    return effective * new - 0.5 * parameters * np.log(effective), mixture
+    return effective * new - parameters, mixture

@@ -72,6 +72,13 @@ def effective(log_weights: np.ndarray) -> float:
     return float(weights.sum() ** 2 / (weights**2).sum())
 
 
+def mean_and_error(log_weights: np.ndarray) -> tuple[float, float]:
+    """Log of the mean weight, and its standard error."""
+    n = len(log_weights)
+    log_mean = float(np.asarray(logsumexp(log_weights))) - math.log(n)
+    return log_mean, float(np.sqrt(np.mean(np.expm1(log_weights - log_mean) ** 2) / (n - 1)))
+
+
 def tail_index(log_weights: np.ndarray) -> float:
     """Pareto k̂ of the largest weights (Vehtari et al. 2024); above 0.7 a mean is not to be trusted.
 

@@ -74,7 +74,8 @@ def test_fit_counts_weights_like_repetitions():
     z = rng.normal(size=(600, 2)) + np.where(np.arange(600) < 300, 0.0, 8.0)[:, None]
     weights = np.where(np.arange(600) < 300, 3.0, 1.0)
     found = fit_mixture(z, weights / weights.sum(), rng)
-    assert sorted(found.weights) == pytest.approx([0.25, 0.75], abs=0.01)
+    far = found.means.sum(axis=1) > 8.0
+    assert found.weights[far].sum() == pytest.approx(0.25, abs=0.01)
 
 
 def gaussian(z):
@@ -130,7 +131,7 @@ def test_a_mode_that_one_search_missed_shows():
     draws.add(both, both.draw(rng, 1000))
     assert seen_twice(draws, [both, both], both) == pytest.approx(1.0)
     assert seen_twice(draws, [both, left], both) == pytest.approx(0.5, abs=0.05)
-    assert seen_twice(draws, [left, right], both) == 0.0
+    assert seen_twice(draws, [left, right], both) < 1e-3
 
 
 def box(d, half):
