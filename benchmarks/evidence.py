@@ -79,7 +79,17 @@ def analytic(seeds: int, sampler) -> None:
     """Print error, quoted error, evaluations and cost of each problem, means over seeds."""
     truth = -DIMENSIONS * np.log(2 * HALF)
     prior = {f"x{i}": Uniform(-HALF, HALF) for i in range(DIMENSIONS)}
-    columns = ("error", "scatter", "quoted", "ratio", "worst", "evaluations", "CPU s", "compile")
+    columns = (
+        "error",
+        "scatter",
+        "quoted",
+        "ratio",
+        "worst",
+        "evaluations",
+        "CPU s",
+        "compile",
+        "fallbacks",
+    )
     print(f"{'problem':>11} " + " ".join(f"{c:>11}" for c in columns))
     for name, density in PROBLEMS.items():
         model = jc.Model(
@@ -98,7 +108,7 @@ def analytic(seeds: int, sampler) -> None:
             f"{name:>11} {error.mean():11.3f} {error.std(ddof=1):11.3f} {typical:11.3f} "
             f"{error.std(ddof=1) / typical:11.2f} {np.abs(error / quoted).max():11.2f} "
             f"{mean['evaluations']:11.0f} {mean['cpu_seconds']:11.1f} "
-            f"{mean['compile_seconds']:11.1f}  {sum(bool(r.get('fallback')) for r in runs)} fallbacks",
+            f"{mean['compile_seconds']:11.1f} {sum(bool(r.get('fallback')) for r in runs):11d}",
             flush=True,
         )
 
