@@ -36,7 +36,7 @@ LIVE = 50  # where importance sampling fails
 CELLS = {"n_masses": 96, "n_mass_ratios": 6}
 
 
-def draw_from(density: jc.FieldDensity, like: jc.Stars, n: int, rng) -> jc.Stars:
+def draw_from(density: jc.FieldDensity, like: jc.Stars, n: int, rng, limits=LIMITS) -> jc.Stars:
     """Draw n stars from the estimated density, with errors of real stars of like magnitude.
 
     By rejection from its own kernels (and floor) inside the limits.
@@ -52,7 +52,7 @@ def draw_from(density: jc.FieldDensity, like: jc.Stars, n: int, rng) -> jc.Stars
         part = np.asarray(g.means)[k] + np.einsum("nij,nj->ni", roots, rng.normal(size=(4 * n, 2)))
         uniform = rng.uniform(size=4 * n) < floor
         part[uniform] = rng.uniform((low, blue), (high, red), size=(int(uniform.sum()), 2))
-        x = np.concatenate([x, part[(part[:, 0] > low) & (part[:, 0] < high)]])
+        x = np.concatenate([x, part[(part[:, 0] > limits[0]) & (part[:, 0] < limits[1])]])
     x = x[rng.permutation(len(x))[:n]]
     nearest = np.abs(np.asarray(like.x)[None, :, 0] - x[:, None, 0]).argmin(axis=1)
     return jc.Stars(x=x, noise=np.asarray(like.noise)[nearest], columns=like.columns)

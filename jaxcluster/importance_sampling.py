@@ -243,6 +243,7 @@ def importance(
         "search_length": [len(power) for power in powers],
         "round_log_evidence": [value for value, _ in rounds],
         "round_log_evidence_error": [value for _, value in rounds],
+        "rounds_counted": len(counted),
         "round_log_weight": last,
     }
     statistics = {"log_likelihood_total": pool.log_likelihood[chosen][None]}

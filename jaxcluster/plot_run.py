@@ -145,7 +145,8 @@ def _draw_nested(figure, attributes):
 
 def _draw_importance(figure, attributes):
     """Powers of L on the way to the posterior, ln Z by round, weights of the last round."""
-    figure.set_size_inches(9.0, 3.6)
+    figure.set_size_inches(9.0, 4.0)
+    figure.get_layout_engine().set(rect=(0.0, 0.05, 1.0, 0.95))  # above the credit
     searches, rounds, weights = figure.subplots(1, 3)
     lengths = np.atleast_1d(attributes["search_length"])
     for number, power in enumerate(
@@ -158,19 +159,23 @@ def _draw_importance(figure, attributes):
     z = np.atleast_1d(attributes["round_log_evidence"])
     error = np.atleast_1d(attributes["round_log_evidence_error"])
     number = np.arange(1, len(z) + 1)
-    rounds.errorbar(number[:-1], z[:-1], error[:-1], fmt="o", color="0.6", ms=4)
-    rounds.errorbar(number[-1:], z[-1:], error[-1:], fmt="o", color=POSTERIOR, ms=5)
+    counted = number > len(z) - attributes["rounds_counted"]
+    for some, colour, label in ((~counted, "0.6", "to improve q"), (counted, POSTERIOR, "count")):
+        if some.any():
+            shown = number[some], z[some], error[some]
+            rounds.errorbar(*shown, fmt="o", color=colour, ms=4, label=label)
     rounds.set(xlabel="round", ylabel=r"$\ln Z$")
     rounds.locator_params(axis="x", integer=True)
-    rounds.set_title(rf"$\ln Z = {z[-1]:.2f} \pm {error[-1]:.2f}$", fontsize=10)
+    rounds.legend(fontsize=9, frameon=False)
+    value, error = attributes["log_evidence"], attributes["log_evidence_error"]
+    rounds.set_title(rf"$\ln Z = {value:.2f} \pm {error:.2f}$", fontsize=10)
 
-    log_w = np.asarray(attributes["round_log_weight"]) - z[-1]
+    log_w = np.asarray(attributes["round_log_weight"]) - value
     weights.hist(np.clip(log_w, -8, None), bins=40, color=POSTERIOR, histtype="step", lw=1.5)
-    weights.set(xlabel=r"$\ln\,(\pi L / q Z)$ of the last round", ylabel="draws")
+    weights.set(xlabel=r"$\ln\,(\pi L / q Z)$, $-8$ and below", ylabel="draws that count")
     weights.set_yscale("log")
     weights.set_title(
-        rf"Pareto $\hat k = {attributes['tail_index']:.2f}$, "
-        f"{attributes['ess']:.0f} effective draws",
+        rf"$\hat k = {attributes['tail_index']:.2f}$, {attributes['ess']:.0f} effective draws",
         fontsize=10,
     )
 

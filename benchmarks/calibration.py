@@ -1,0 +1,148 @@
+"""Simulation-based calibration: ranks and coverage of posteriors, reliability of memberships.
+
+    python benchmarks/calibration.py run FILE FIRST LAST     mocks of these seeds, a line each
+    python benchmarks/calibration.py summary FILE...         what the lines say
+
+Parameters are drawn from `PRIOR`, which the fit uses too; numbers of stars are given, 50 to 1000;
+field stars are drawn from the very density that the fit is given; no mock is left out. Then the
+rank of each truth among its posterior draws is uniform (Talts et al. 2018), and P of the stars with
+membership P are members. Tests of single parameters at 0.3 % each: p < 0.003 says that something is
+wrong, 2.4 % of the time for nothing in eight parameters.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxcluster"))
+
+import numpy as np  # noqa: E402
+from null import draw_from  # noqa: E402
+from numpyro.distributions import LogUniform, Uniform  # noqa: E402
+from scipy.stats import binomtest, kstest  # noqa: E402
+
+import jaxcluster as jc  # noqa: E402
+from jaxcluster.bayes_factor import inside, membership  # noqa: E402
+from jaxcluster.model_files import load_model  # noqa: E402
+from jaxcluster.sample import Stopwatch  # noqa: E402
+from jaxcluster.simulate import simulate_cluster, simulate_field  # noqa: E402
+
+LIMITS = (10.0, 18.0)
+NUMBERS = (50, 100, 200, 400, 700, 1000)
+CELLS = {"n_masses": 160, "n_mass_ratios": 8}
+PRIOR = {
+    "log_age": Uniform(8.0, 9.6),
+    "metallicity": Uniform(-0.5, 0.4),
+    "distance_modulus": Uniform(9.0, 12.0),
+    "a_v": Uniform(0.0, 1.5),
+    "mass_slope": Uniform(-3.0, -1.0),
+    "binary_fraction": Uniform(0.1, 0.9),
+    "field_fraction": Uniform(0.05, 0.8),
+    "model_scatter": LogUniform(0.005, 0.05),
+}
+
+
+def mock(seed: int, grid, density, like):
+    """Stars of a sample, which of them are members, and the true parameters."""
+    keys = jax.random.split(jax.random.key(seed), len(PRIOR) + 1)
+    truth = {n: float(p.sample(k)) for (n, p), k in zip(PRIOR.items(), keys[1:], strict=True)}
+    rng = np.random.default_rng(seed)
+    n = NUMBERS[seed % len(NUMBERS)]
+    n_field = int(rng.binomial(n, truth["field_fraction"]))
+    parts = [draw_from(density, like, n_field, rng, LIMITS)] if n_field else []
+    if n_field < n:
+        alone = {**truth, "field_fraction": 0.0}
+        table = simulate_cluster(keys[0], n - n_field, alone, grid, LIMITS)
+        parts.append(jc.from_table(table))
+    x, noise = (np.concatenate([np.asarray(getattr(p, a)) for p in parts]) for a in ("x", "noise"))
+    order = np.argsort(x[:, 0], kind="stable")
+    stars = jc.Stars(x=x[order], noise=noise[order], columns=like.columns)
+    return stars, (np.arange(n) >= n_field)[order], truth
+
+
+def run(file: Path, first: int, last: int) -> None:
+    """Append a line for each seed."""
+    grid = jc.load_grid("parsec", ("G", "BP", "RP"))
+    like = inside(jc.from_table(simulate_field(jax.random.key(0), 3000, grid, LIMITS)), LIMITS)
+    density = jc.fit_field(like, LIMITS, n_stars=1000, key=jax.random.key(0))
+    for seed in range(first, last):
+        stars, member, truth = mock(seed, grid, density, like)
+        model = load_model("mimo_cmd")(stars, field=density, limits=LIMITS, prior=PRIOR, **CELLS)
+        posterior = jc.fast(model, stars, key=jax.random.key(seed), live=100)
+        found = posterior["posterior"].attrs
+        rng = np.random.default_rng(seed)
+        ranks = {}
+        for name, value in truth.items():
+            draws = np.asarray(posterior["posterior"][name]).ravel()
+            ties = rng.uniform() * (draws == value).sum()
+            ranks[name] = float(((draws < value).sum() + ties) / len(draws))
+        log_field = np.asarray(density(stars))
+        p = membership(model, stars, posterior, log_field, Stopwatch(), n_draws=2)["membership"]
+        edges = np.linspace(0.0, 1.0, 11)
+        line = {
+            "seed": seed,
+            "n": len(stars),
+            "truth": truth,
+            "ranks": ranks,
+            "stars": np.histogram(p, edges)[0].tolist(),
+            "expected": np.histogram(p, edges, weights=p)[0].tolist(),
+            "members": np.histogram(p[member], edges)[0].tolist(),
+            **{k: float(found[k]) for k in ("log_evidence", "log_evidence_error", "evaluations")},
+            "cpu_seconds": found["cpu_seconds"],
+            "method": found["method"],
+            "fallback": found["fallback"],
+        }
+        with file.open("a") as out:
+            out.write(json.dumps(line) + "\n")
+        print(
+            f"{seed}: {len(stars)} stars, {found['method']}, {found['evaluations']} evaluations, "
+            f"{found['cpu_seconds']:.0f} CPU s {found['fallback']}",
+            flush=True,
+        )
+
+
+def summary(files: list[Path]) -> None:
+    """Print p-values of uniform ranks, coverages and reliability."""
+    lines = [json.loads(text) for file in files for text in file.read_text().splitlines()]
+    n = len(lines)
+    print(
+        f"{n} mocks, {sum(bool(line['fallback']) for line in lines)} needed nested sampling; "
+        f"median {np.median([line['evaluations'] for line in lines]):.0f} evaluations, "
+        f"{np.median([line['cpu_seconds'] for line in lines]):.0f} CPU s"
+    )
+    print(
+        f"{'parameter':>17} {'KS p':>7} {'68 %':>6} {'p':>6} {'95 %':>6} {'p':>6} {'mean rank':>9}"
+    )
+    for name in PRIOR:
+        ranks = np.array([line["ranks"][name] for line in lines])
+        row = [f"{name:>17} {kstest(ranks, 'uniform').pvalue:7.3f}"]
+        for level in (0.6827, 0.9545):
+            within = int((np.abs(ranks - 0.5) < 0.5 * level).sum())
+            row.append(f"{within / n:6.3f} {binomtest(within, n, level).pvalue:6.3f}")
+        print(" ".join(row) + f" {ranks.mean():9.3f}")
+    stars, expected, members = (
+        np.sum([line[k] for line in lines], axis=0) for k in ("stars", "expected", "members")
+    )
+    print("membership: mean P, share of members, its binomial error, stars")
+    for number, p, m in zip(stars, expected, members, strict=True):
+        if number:
+            share = m / number
+            error = np.sqrt(max(share * (1 - share), 1e-9) / number)
+            print(f"  {p / number:.3f} {share:.3f} ± {error:.3f} {number}")
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    if len(sys.argv) == 5 and sys.argv[1] == "run":
+        run(Path(sys.argv[2]), *map(int, sys.argv[3:]))
+    elif len(sys.argv) > 2 and sys.argv[1] == "summary":
+        summary([Path(a) for a in sys.argv[2:]])
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
