@@ -7,8 +7,11 @@ DATA is the folder of NGC 2682 (field.parquet). Theory: E[BF | field] = 1, so of
 the density itself at most 1 % have BF > 100, whatever the model; what real field stars show beyond
 that is the error of the density. MiMO's own code has log10 BF = -0.56 ± 0.10 for 400 real ones.
 
-Measured with 50 live points, 8 slices, 96 × 6 cells, 400 stars (60 to 100 CPU s a draw on a busy
-core, some 35 000 evaluations):
+`fast`, 96 × 6 cells, 100 stars: density, 8 draws: median -1.32, largest -0.90, 10 000 to 24 000
+evaluations, 20 to 48 CPU s a draw on a busy core.
+
+Measured before by nested sampling with 50 live points, 8 slices, 96 × 6 cells, 400 stars (60 to 100
+CPU s a draw on a busy core, some 35 000 evaluations):
 
     real     10 draws: median -1.78, largest -0.77, none above 2
     density  20 draws: median -1.74, largest -1.02, none above 2
