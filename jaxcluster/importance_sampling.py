@@ -16,8 +16,10 @@ fits well, as that of most fields without a cluster, gets there by many rounds, 
 ninth on. The posterior takes all draws.
 
 How it knows that it fails: at least 90 % of the posterior must lie where two searches, which know
-nothing of each other, have both been, else there is a further search; and the tail of the last
-round's weights must have a finite variance (Pareto k̂ < 0.7; Vehtari et al. 2024).
+nothing of each other, have both been, else there is a further search, up to four; error and number
+of effective draws must be reached within `MOST_ROUNDS`. A round whose weights have too heavy a tail
+(Pareto k̂ > 0.7; Vehtari et al. 2024) does not count as good, but k̂ of those that count is only
+reported.
 """
 
 import math
