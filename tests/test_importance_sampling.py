@@ -167,9 +167,7 @@ def test_falls_back_to_nested_and_says_why(monkeypatch):
     assert "after 1 rounds" in found["fallback"]
     assert any("Nested sampling instead" in line for line in lines)
     assert abs(found["log_evidence"] + 2 * np.log(10.0)) < 4 * found["log_evidence_error"]
-    alone = jc.nested(model, None, key=jax.random.key(0), live=50)["posterior"].attrs
-    assert found["log_evidence"] == alone["log_evidence"]
-    assert found["evaluations"] > alone["evaluations"] + 2 * importance_sampling.FIRST
+    assert found["evaluations"] > 2 * importance_sampling.FIRST + len(found["dead_log_weight"])
 
 
 def test_the_same_key_gives_the_same_numbers():
