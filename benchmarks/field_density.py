@@ -41,6 +41,7 @@ jax.config.update("jax_enable_x64", True)
 
 from jaxcluster.field import FieldDensity, fit_field, published_kde  # noqa: E402
 from jaxcluster.stars import Stars  # noqa: E402
+from jaxcluster.truncated_mixture import FOLDS  # noqa: E402
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 FIELDS = {
@@ -76,7 +77,7 @@ def read(path: Path, limits) -> Stars:
 
 def parts(phi: FieldDensity, stars: Stars) -> tuple[float, float]:
     """Mean ln φ of the kernels alone and of the Gaussians alone, each with the floor."""
-    k, n = phi.hyperparameters.components, phi.n_field
+    k, n = FOLDS * phi.hyperparameters.components, phi.n_field
     share = (1 - phi.floor) * phi.hyperparameters.kde_weight
     floor = phi.floor * 1 / (np.ptp(phi.box[0]) * (np.ptp(phi.box[1]) + 2.0))
     means = []

@@ -4,7 +4,8 @@
 
 over the same stars, columns and magnitude limits. log₁₀ BF > 2 is the published threshold
 (Li, Li & Shao 2025). The field's density φ is estimated from field stars and decides how far the
-number can be trusted: `Result.flags` says what speaks against it.
+number can be trusted: its share of the error is given apart, and `Result.flags` says what speaks
+against it.
 """
 
 import ast
@@ -17,7 +18,8 @@ import numpy as np
 from jaxtyping import Int, PRNGKeyArray
 
 from jaxcluster.fast import fast
-from jaxcluster.field import Comparison, FieldDensity, fit_field
+from jaxcluster.field import FieldDensity, fit_field
+from jaxcluster.mismatch import Mismatch, compare
 from jaxcluster.model import Model
 from jaxcluster.sample import Progress, Stopwatch
 from jaxcluster.stars import Stars
@@ -29,13 +31,14 @@ class Result(NamedTuple):
     """A candidate's Bayes factor, posterior and members."""
 
     log10_bayes_factor: float | None  # None where the sampler gives no evidence
-    log10_bayes_factor_error: float | None
+    log10_bayes_factor_error: float | None  # of the sampler
+    log10_bayes_factor_field_error: float  # of the field's density, see `standard_error`
     log_evidence_field: float
     posterior: Any  # ArviZ data of the sampler
     members: dict[str, np.ndarray]  # by star, in the order of `stars`; see `membership`
     stars: Stars  # those used, in order of magnitude
     field: FieldDensity
-    comparison: Comparison  # the field's density at its own stars and at the sample's
+    mismatch: Mismatch  # the field's density at its own stars and at the sample's
     limits: tuple[float, float]
     n_outside: int  # stars of the sample outside the limits
     model: Model
@@ -43,7 +46,7 @@ class Result(NamedTuple):
     @property
     def flags(self) -> list[str]:
         """What speaks against the field's density."""
-        return [flag for flag in (self.field.flag, self.comparison.flag) if flag is not None]
+        return [flag for flag in (self.field.flag, *self.mismatch.flags) if flag is not None]
 
     def summary(self) -> dict[str, Any]:
         """Numbers for a table or JSON: the evidence, parameters, cost and provenance."""
@@ -61,6 +64,7 @@ class Result(NamedTuple):
         return {
             "log10_bayes_factor": self.log10_bayes_factor,
             "log10_bayes_factor_error": self.log10_bayes_factor_error,
+            "log10_bayes_factor_field_error": self.log10_bayes_factor_field_error,
             **{name: attributes.get(name) for name in names},
             "log_evidence_field": self.log_evidence_field,
             "n_stars": len(self.stars),
@@ -71,8 +75,9 @@ class Result(NamedTuple):
             "n_members": int((self.members["membership"] > 0.5).sum()),
             "n_field": self.field.n_field,
             "field_flag": "; ".join(self.flags) or None,
-            "field_gap": self.comparison.gap,
-            "field_gap_error": self.comparison.gap_error,
+            "field_gap": self.mismatch.gap,
+            "field_gap_error": self.mismatch.gap_error,
+            "field_left_over": self.mismatch.left_over,
             "field_remaining_bias": float(self.field.remaining_bias),
             **{n: attributes[n] for n in ("method", "evaluations", "cpu_seconds")},
             "compile_seconds": attributes["compile_seconds"],
@@ -162,26 +167,31 @@ def bayes_factor(
         own = jnp.asarray(same_star)[stars.rows]
         at_stars = lambda stars: density.without(stars, own)  # noqa: E731
     model = build(stars, field=at_stars, limits=limits, **options)
-    watch = Stopwatch()
     posterior = sampler(model, stars, key=sample_key, progress=progress)
     null = float(model.null(stars)) if model.null is not None else float("nan")
     say("members")
+    watch = Stopwatch()
     members = membership(model, stars, posterior, np.asarray(at_stars(stars)), watch)
     attributes = posterior["posterior"].attrs
     attributes["compile_seconds"] += watch.compiling
     evidence = attributes.get("log_evidence")
     ln10 = np.log(10.0)
+    scatter = posterior["posterior"].get("model_scatter")
+    scatter = 0.0 if scatter is None else float(np.median(scatter))
     return Result(
         log10_bayes_factor=None if evidence is None else float((evidence - null) / ln10),
         log10_bayes_factor_error=(
             None if evidence is None else float(attributes["log_evidence_error"] / ln10)
+        ),
+        log10_bayes_factor_field_error=float(
+            density.standard_error(stars, members["membership"]) / ln10
         ),
         log_evidence_field=null,
         posterior=posterior,
         members=members,
         stars=stars,
         field=density,
-        comparison=density.compare(stars),
+        mismatch=compare(density, stars, members["membership"], scatter),
         limits=limits,
         n_outside=n_given - len(stars),
         model=model,

@@ -1,11 +1,13 @@
 """The density of field stars in the colour-magnitude plane.
 
-    φ(x) = (1 − ε) [ω Σ_j K_j(x) / n  +  (1 − ω) Σ_k π_k G_k(x)]  +  ε u(x),        ε = 1 / (n + 1)
+    φ(x) = (1 − ε) [ω Σ_j K_j(x) / n  +  (1 − ω) Σ_f G_f(x) / 5]  +  ε u(x),        ε = 1 / (n + 1)
 
-K_j: one Gaussian kernel per field star, as wide as the distance to its neighbours; G_k: a plain
-Gaussian mixture; u: a uniform floor. Each is normalised to 1 inside the magnitude limits. A Bayes
-factor is only as good as φ (0.07 nat per star is 3 in log10 BF for 100 stars), so what is free is
-chosen by the likelihood of stars left out of the fit, and what remains to be gained is reported.
+K_j: one Gaussian kernel per field star, as wide as the distance to its neighbours; G_f: a mixture
+of a few Gaussians, fitted to all field stars but a fifth; u: a uniform floor. Each is normalised
+to 1 inside the magnitude limits. A Bayes factor is only as good as φ (0.07 nat per star is 3 in
+log10 BF for 100 stars), so what is free is chosen by the likelihood of stars left out of the fit,
+what remains to be gained is reported, and so is the error that the field's number of stars leaves
+in any sum of ln φ (`standard_error`).
 """
 
 from typing import NamedTuple
@@ -20,7 +22,7 @@ from jaxcluster import kernel_density, truncated_mixture
 from jaxcluster.density import AbstractDensity, GaussianMixture
 from jaxcluster.kernel_density import to_mixture
 from jaxcluster.stars import Stars
-from jaxcluster.truncated_mixture import evaluate, log_density_at
+from jaxcluster.truncated_mixture import FOLDS, evaluate, log_density_at
 
 TAIL = 1.0  # mag over which the floor falls by e beyond the box in colour
 LEAST = 24  # each half of the field must have an 11th neighbour
@@ -36,15 +38,6 @@ class Hyperparameters(NamedTuple):
     kde_weight: float
 
 
-class Comparison(NamedTuple):
-    """A sample against the field, see `FieldDensity.compare`; nat per star."""
-
-    gap: float
-    gap_error: float
-    uncovered: float
-    flag: str | None
-
-
 class FieldDensity(AbstractDensity):
     """Density of field stars, normalised to 1 inside the magnitude limits; see the module.
 
@@ -52,6 +45,7 @@ class FieldDensity(AbstractDensity):
 
     Args:
         kernels: all Gaussians; their weights contain 1 − ε, ω and the normalisation.
+        deleted: their weights in the fits to all stars but a fifth.
         floor: ε.
         box: ((lo, hi) of the magnitudes, (lo, hi) of the colours), mag: the selection, and the
             colours that the field covers. Redder and bluer the floor falls off exponentially,
@@ -64,6 +58,7 @@ class FieldDensity(AbstractDensity):
     """
 
     kernels: GaussianMixture
+    deleted: Float[Array, "f k"]
     floor: Float[Array, ""]
     box: Float[Array, "2 2"]
     leave_one_out: Float[Array, " n_field"]
@@ -89,11 +84,11 @@ class FieldDensity(AbstractDensity):
 
     def log_prob(self, x: Float[Array, " 2"], noise: Float[Array, "2 2"]) -> Float[Array, ""]:
         """Return ln φ at one (magnitude, colour); −∞ outside the magnitude limits."""
-        return jnp.logaddexp(*self._parts(x[None]))[0]
+        return jnp.logaddexp(*self.parts(x[None]))[0]
 
     def __call__(self, stars: Stars) -> Float[Array, " n"]:
         """Return ln φ of each star, through the chunked kernel."""
-        return jnp.logaddexp(*self._parts(stars.x))
+        return jnp.logaddexp(*self.parts(stars.x))
 
     def without(self, stars: Stars, rows: Int[Array, " n"]) -> Float[Array, " n"]:
         """Return ln φ of stars some of which are in the field too, each left out of the fit.
@@ -112,44 +107,28 @@ class FieldDensity(AbstractDensity):
             raise ValueError(f"rows: {bad} of {len(stars)} are not −1 or 0 … {n - 1}")
         return jnp.where(rows >= 0, self.leave_one_out[rows], self(stars))
 
-    def compare(self, stars: Stars) -> Comparison:
-        """Compare the sample's ln φ with that of the field's stars left out of the fit.
+    def standard_error(self, stars: Stars, weights: Float[np.ndarray, " n"]) -> float:
+        """Return the standard error of Σ_i w_i ln φ(x_i), by leaving out a fifth of the field.
 
-        Returns:
-            gap: mean leave-one-out ln φ of the field minus mean ln φ of the sample; zero within
-                `gap_error` for a sample of field stars, positive where the sample lies in parts
-                of the diagram that the field leaves thin.
-            gap_error: its standard error.
-            uncovered: fraction of the sample whose φ is mostly floor; of 600 stars of NGC 2682's
-                own field at most 0.3 %, with 50 field stars or with 4253.
-            flag: set where more than 5 % (and 5 ε) are uncovered, stars which no field
-                population explains: each adds about ln n_field to the odds of any cluster.
+        The delete-a-group jackknife: √(4/5 Σ_f (s_f − s̄)²) of the sums s_f with the fits that
+        have not seen one fifth. With two halves of NGC 2682's field, eight times, the sums at its
+        1228 stars differ by 58 (rms), at 100 of them by 5.0; said are 56 and 4.6.
 
-        Raises:
-            ValueError: stars outside the magnitude limits.
+        Args:
+            stars: the sample.
+            weights: of each star. With probabilities of membership it is the error of ln BF, to
+                first order: field stars enter both hypotheses alike.
         """
-        lo, hi = (float(limit) for limit in self.limits)
-        _require_finite(stars)
-        outside = int(((stars.x[:, 0] < lo) | (stars.x[:, 0] > hi)).sum())
-        if outside:
-            raise ValueError(
-                f"{stars.columns[0]}: {outside} of {len(stars)} stars lie outside the limits "
-                f"({lo:g}, {hi:g}) of the field; cut sample and field to the same limits"
-            )
-        kernels, floor = self._parts(stars.x)
-        mean, error = _mean_and_error(np.asarray(jnp.logaddexp(kernels, floor), float))
-        field_mean, field_error = self.mean_left_out
-        uncovered = float(jnp.mean(floor > kernels))
-        too_many = uncovered > max(0.05, 5 * float(self.floor))
-        flag = (
-            f"{uncovered:.0%} of the {len(stars)} stars lie where the field has none: take a "
-            "field that covers their magnitudes and colours"
-        )
-        gap, gap_error = field_mean - mean, float(np.hypot(error, field_error))
-        return Comparison(gap, gap_error, uncovered, flag if too_many else None)
+        others = self.kernels.means, self.kernels.covs
+        x, floor = jnp.asarray(stars.x), self.parts(stars.x)[1]
+        sums = [
+            float(weights @ jnp.logaddexp(log_density_at(x, GaussianMixture(w, *others)), floor))
+            for w in self.deleted
+        ]
+        return float(np.sqrt((len(sums) - 1) * np.var(sums)))
 
     @eqx.filter_jit
-    def _parts(self, x):
+    def parts(self, x: Float[Array, "n 2"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """Return ln of the Gaussians' and of the floor's share of φ."""
         x = jnp.asarray(x)
         inside = (x[:, 0] >= self.box[0, 0]) & (x[:, 0] <= self.box[0, 1])
@@ -174,8 +153,10 @@ def published_kde(field: Stars, limits: tuple[float, float]) -> FieldDensity:
 
     kernels = kernel_density.published_kernels(x, errors2)
     left_out = np.log(kernel_density.leave_one_out(kernels, x, limits) + tiny)
+    mixture = to_mixture(kernels, limits)
     return FieldDensity(
-        kernels=to_mixture(kernels, limits),
+        kernels=mixture,
+        deleted=_without_folds(mixture.weights, np.arange(len(x)) % FOLDS),
         floor=jnp.asarray(0.0),
         box=jnp.asarray(box),
         leave_one_out=_spread(left_out, kept),
@@ -192,7 +173,8 @@ def fit_field(
 
     The kernels' widths maximise the leave-one-out likelihood of the field, the number of Gaussians
     minimises BIC, ω maximises the likelihood of stars left out: one by one of the kernels, in
-    folds of the Gaussians.
+    folds of the Gaussians. The mean of the five Gaussian fits is no worse than one fit to all, and
+    the sum of ln φ at NGC 2682's stars scatters by 4 instead of 13 from seed to seed.
 
     `remaining_bias` is the loss of fits to halves of the field: what the stack lacks falls as
     1/n (0.16, 0.08, 0.04 nat with 50, 100, 200 of NGC 2682's field stars), so it loses by halving
@@ -215,42 +197,43 @@ def fit_field(
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     uniform = np.exp(np.asarray(_log_uniform(x, box), float))
 
-    def ingredients(x, uniform, most):
-        widths = kernel_density.choose_widths(x, limits, uniform, rng)
-        kernels = kernel_density.adaptive_kernels(x, limits, *widths)
-        return widths, kernels, truncated_mixture.fit_gaussians(x, limits, range(1, most + 1), rng)
-
     def stack(kernels, gaussians, omega, uniform, n):
         density = omega * kernels + (1 - omega) * gaussians
         return np.log(density * n / (n + 1) + uniform / (n + 1))
 
-    widths, kernels, gaussians = ingredients(x, uniform, n // 12)
-    components = len(gaussians.weights)
+    widths = kernel_density.choose_widths(x, limits, uniform)
+    kernels = kernel_density.adaptive_kernels(x, limits, *widths)
+    numbers = range(1, n // 12 + 1)
+    components = len(truncated_mixture.fit_gaussians(x, limits, numbers, rng).weights)
+    folds = truncated_mixture.fit_folds(x, limits, components, rng)
     kernels_out = kernel_density.leave_one_out(kernels, x, limits)
-    gaussians_out = truncated_mixture.leave_folds_out(x, limits, components, rng)
     omegas = np.linspace(0.01, 0.99, 99)  # neither part is dropped altogether
-    stacks = [stack(kernels_out, gaussians_out, omega, uniform, n) for omega in omegas]
+    stacks = [stack(kernels_out, folds.left_out, omega, uniform, n) for omega in omegas]
     omega, left_out = max(zip(omegas, stacks, strict=True), key=lambda pair: pair[1].sum())
 
     def half(a, b):
         n = len(x[a])
-        _, kernels, gaussians = ingredients(x[a], uniform[a], min(components, n // 12))
-        parts = evaluate(x[b], to_mixture(kernels, limits)), evaluate(x[b], gaussians)
-        return stack(*parts, omega, uniform[b], n)
+        kernels = kernel_density.adaptive_kernels(x[a], limits, *widths)
+        folds = truncated_mixture.fit_folds(x[a], limits, min(components, n // 12), rng)
+        gaussians = evaluate(x[b], _average(folds.mixtures))
+        return stack(evaluate(x[b], to_mixture(kernels, limits)), gaussians, omega, uniform[b], n)
 
     needed = max(300, 3 * n_stars)
     too_few = (
         f"{n} field stars for {n_stars} stars: below {needed} the error of the field density "
         "reaches several in log10 of the Bayes factor; take a wider annulus"
     )
-    kde = to_mixture(kernels, limits)
-    weights = jnp.concatenate([omega * kde.weights, (1 - omega) * gaussians.weights])
+    kde, gaussians = to_mixture(kernels, limits), _average(folds.mixtures)
+    both = jax.tree.map(lambda *a: jnp.concatenate(a), kde, gaussians)
+    share = jnp.repeat(
+        n / (n + 1) * jnp.array([omega, 1 - omega]),
+        np.array([len(kde.weights), len(gaussians.weights)]),
+    )
+    only_own = FOLDS * gaussians.weights * jnp.repeat(jnp.eye(FOLDS), components, axis=1)
+    deleted = jnp.concatenate([_without_folds(kde.weights, folds.label), only_own], axis=1)
     return FieldDensity(
-        kernels=GaussianMixture(
-            weights=n / (n + 1) * weights,
-            means=jnp.concatenate([kde.means, gaussians.means]),
-            covs=jnp.concatenate([kde.covs, gaussians.covs]),
-        ),
+        kernels=GaussianMixture(share * both.weights, both.means, both.covs),
+        deleted=share * deleted,
         floor=jnp.asarray(1.0 / (n + 1)),
         box=jnp.asarray(box),
         leave_one_out=_spread(left_out, kept),
@@ -260,7 +243,8 @@ def fit_field(
     )
 
 
-def _require_finite(stars: Stars):
+def require_finite_columns(stars: Stars) -> None:
+    """Raise a ValueError that names a column of which values are NaN; there must be two."""
     if len(stars.columns) != 2:
         raise ValueError(f"columns: expected (magnitude, colour), found {stars.columns}")
     for name, bad in zip(stars.columns, np.sum(~np.isfinite(stars.x), axis=0), strict=True):
@@ -273,7 +257,7 @@ def _require_finite(stars: Stars):
 
 def _select(field: Stars, limits: tuple[float, float]):
     """Return which stars lie inside the limits, their (magnitude, colour), and the floor's box."""
-    _require_finite(field)
+    require_finite_columns(field)
     lo, hi = limits
     if not lo < hi:
         raise ValueError(f"limits: expected (lo, hi) with lo < hi, found {limits}")
@@ -296,6 +280,19 @@ def _spread(left_out: np.ndarray, kept: np.ndarray) -> Array:
     full = np.full(len(kept), -np.inf)
     full[kept] = left_out
     return jnp.asarray(full)
+
+
+def _average(mixtures: GaussianMixture) -> GaussianMixture:
+    """Make one mixture of several [f, k]."""
+    flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), mixtures)
+    return GaussianMixture(flat.weights / len(mixtures.weights), flat.means, flat.covs)
+
+
+def _without_folds(weights, label) -> Array:
+    """Weights [f, k] of the kernels, k / n to each star, where each fold has been left out."""
+    left = label != np.arange(FOLDS)[:, None]
+    scale = left * left.shape[1] / left.sum(axis=1, keepdims=True)
+    return weights * jnp.repeat(jnp.asarray(scale), len(weights) // len(label), axis=1)
 
 
 def _remaining_bias(left_out, half, rate: float) -> Array:

@@ -25,7 +25,6 @@ from jaxcluster.truncated_mixture import NARROWEST, evaluate, inside
 NEIGHBOURS = (6, 12, 24, 48)
 METRICS = (1.5, 3.0, 6.0, 10.0)
 SCALES = (0.25, 0.35, 0.5, 0.7, 1.0)
-SEARCH_ROWS = 600  # left-out stars that choose among the 80 widths: three numbers, paired
 
 
 class Kernels(NamedTuple):
@@ -108,9 +107,8 @@ def leave_one_out(
     kernels: Kernels,
     x: Float[np.ndarray, "n 2"],
     limits: tuple[float, float],
-    rows: Int[np.ndarray, " r"] | slice = slice(None),
-) -> Float[np.ndarray, " r"]:
-    """Return Σ_{j≠i} K_j(x_i) / (n − 1) of stars i in `rows`, K_j as wide as if i did not exist.
+) -> Float[np.ndarray, " n"]:
+    """Return Σ_{j≠i} K_j(x_i) / (n − 1) of each star i, K_j as wide as if i did not exist.
 
     A star among the neighbours that set a kernel's width draws it towards itself. Leaving out
     only its own kernel therefore favours near neighbours: for 500 stars of Berkeley 26's field
@@ -123,7 +121,7 @@ def leave_one_out(
     total = np.zeros(n)
     np.add.at(total, kernels.neighbours, change)
     total -= _each(x[:, None], kernels.centres, kernels.variances, limits)[:, 0]
-    others = n * evaluate(x[rows], to_mixture(kernels, limits)) + total[rows]
+    others = n * evaluate(x, to_mixture(kernels, limits)) + total
     return np.maximum(others, 0.0) / (n - 1)
 
 
@@ -139,7 +137,6 @@ def choose_widths(
     x: Float[np.ndarray, "n 2"],
     limits: tuple[float, float],
     uniform: Float[np.ndarray, " n"],
-    rng: np.random.Generator,
 ) -> tuple[int, float, float]:
     """Return the (neighbours, metric, scale) that maximise the leave-one-out likelihood.
 
@@ -150,16 +147,14 @@ def choose_widths(
         x: (magnitude, colour) of the stars, mag.
         limits: (lo, hi) of the magnitudes.
         uniform: the floor's density at each star, mag⁻²; it has one star's weight.
-        rng: draws the stars that are left out where there are more than `SEARCH_ROWS`.
     """
     n = len(x)
-    rows = rng.permutation(n)[:SEARCH_ROWS]
     numbers = [k for k in NEIGHBOURS if k <= n - 2]
     near = {metric: nearest(x, numbers[-1], metric) for metric in METRICS}
 
     def likelihood(widths):
         kernels = adaptive_kernels(x, limits, *widths, near=near[widths[1]])
-        return np.log(n * leave_one_out(kernels, x, limits, rows) + uniform[rows]).sum()
+        return np.log(n * leave_one_out(kernels, x, limits) + uniform).sum()
 
     choices = (numbers, METRICS, SCALES)
     best = [options[len(options) // 2] for options in choices]

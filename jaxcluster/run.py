@@ -36,7 +36,7 @@ def _distribution(text: str):
         )
         prior.log_prob(prior.sample(jax.random.key(0)))  # a base class has neither
         return name.strip(), prior
-    except (AttributeError, NotImplementedError, SyntaxError, ValueError, TypeError) as error:
+    except (AttributeError, RuntimeError, SyntaxError, ValueError, TypeError) as error:
         raise ValueError(
             f"--prior {text!r}: expected NAME=DISTRIBUTION with a numpyro distribution of numbers, "
             "such as distance_modulus=Normal(9.7,0.1) or a_v=Uniform(0,1)"
@@ -181,7 +181,8 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
         out.print(
             f"log10 Bayes factor (cluster + field : field)  "
             f"[bold]{summary['log10_bayes_factor']:.2f} ± "
-            f"{summary['log10_bayes_factor_error']:.2f}[/]"
+            f"{summary['log10_bayes_factor_error']:.2f}[/] (sampling) "
+            f"± {summary['log10_bayes_factor_field_error']:.2f} (density of the field)"
         )
         out.print(
             f"ln Z = {summary['log_evidence']:.2f} ± {summary['log_evidence_error']:.2f}, "

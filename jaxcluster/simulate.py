@@ -124,25 +124,27 @@ def simulate_field(
     grid: IsochroneGrid,
     limits: tuple[float, float],
     n_populations: int = 150,
+    distances: tuple[float, float] = (0.0, 8.0),
 ) -> Table:
-    """Field stars: populations of the disc at all distances out to 8 kpc.
+    """Field stars: populations of the disc at all distances [kpc] out to 8 kpc.
 
     log age U(8.5, 10.1), [M/H] N(−0.15, 0.25), distance ∝ d² dd, A_V = 0.4 mag/kpc ± 30 %, mass
     slope −2.3, half of the systems binaries. One draw of populations serves all stars of a key.
     """
     rng = _generator(key)
-    return _field_stars(rng, n, _disc(rng, grid, n_populations), limits)
+    return _field_stars(rng, n, _disc(rng, grid, n_populations, distances), limits)
 
 
 def _generator(key: PRNGKeyArray) -> np.random.Generator:
     return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
 
 
-def _disc(rng, grid: IsochroneGrid, n_populations: int = 150) -> list:
+def _disc(rng, grid: IsochroneGrid, n_populations: int = 150, distances=(0.0, 8.0)) -> list:
     """Draw populations: isochrone and parameters of each."""
+    near, far = distances
     populations = []
     for _ in range(n_populations):
-        distance = 8.0 * rng.uniform() ** (1.0 / 3.0)  # kpc
+        distance = (near**3 + (far**3 - near**3) * rng.uniform()) ** (1.0 / 3.0)  # kpc
         parameters = {
             "distance_modulus": 5.0 * np.log10(distance * 100.0),
             "mass_slope": -2.3,

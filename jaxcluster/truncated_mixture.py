@@ -10,11 +10,12 @@ Lee & Scott (2012), Computational Statistics & Data Analysis 56, 2816.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from scipy.special import ndtr
 
 from jaxcluster.density import GaussianMixture
@@ -89,13 +90,27 @@ def fit_gaussians(
     )
 
 
-def leave_folds_out(
+class Folds(NamedTuple):
+    """Fits to all stars but a fifth, five times.
+
+    Attributes:
+        mixtures: one of each fold, stacked.
+        label: fold of each star, which its own mixture has not seen.
+        left_out: density at each star of the mixture that has not seen it.
+    """
+
+    mixtures: GaussianMixture
+    label: Int[np.ndarray, " n"]
+    left_out: Float[np.ndarray, " n"]
+
+
+def fit_folds(
     x: Float[np.ndarray, "n 2"],
     limits: tuple[float, float],
     components: int,
     rng: np.random.Generator,
-) -> Float[np.ndarray, " n"]:
-    """Return the density at each star of Gaussians fitted to the other four fifths of the stars.
+) -> Folds:
+    """Fit Gaussians to the stars outside each fifth of them.
 
     Args:
         x: (magnitude, colour) of the stars, mag, all inside the limits.
@@ -103,12 +118,13 @@ def leave_folds_out(
         components: number of Gaussians.
         rng: for the folds and the starts.
     """
-    density = np.empty(len(x))
-    fold = rng.permutation(len(x)) % FOLDS
+    left_out, label = np.empty(len(x)), rng.permutation(len(x)) % FOLDS
+    fits = []
     for f in range(FOLDS):
-        out = fold == f
-        density[out] = evaluate(x[out], fit_gaussians(x[~out], limits, [components], rng))
-    return density
+        out = label == f
+        fits.append(fit_gaussians(x[~out], limits, [components], rng))
+        left_out[out] = evaluate(x[out], fits[-1])
+    return Folds(jax.tree.map(lambda *a: jnp.stack(a), *fits), label, left_out)
 
 
 def _em(t, k: int, limits, rng):

@@ -10,6 +10,7 @@ import jaxcluster as jc
 from jaxcluster import plot, plot_run
 from jaxcluster.bayes_factor import Result
 from jaxcluster.evidence import insertion_ranks, integrate, live_counts
+from jaxcluster.mismatch import compare
 from jaxcluster.model_files import load_model
 from jaxcluster.sample import from_groups
 
@@ -83,8 +84,10 @@ def result(run):
         dead_birth=birth,
     )
     members = {"membership": rng.uniform(size=60)}
-    comparison = field.compare(stars)
-    return Result(12.3, 0.4, -90.0, posterior, members, stars, field, comparison, LIMITS, 0, model)
+    mismatch = compare(field, stars)
+    return Result(
+        12.3, 0.4, 0.2, -90.0, posterior, members, stars, field, mismatch, LIMITS, 0, model
+    )
 
 
 @pytest.fixture(scope="module")
