@@ -72,9 +72,7 @@ class Checkpoint:
                     f"{self.path}: a checkpoint of a run with other {name}{shown}; delete it, or "
                     "write to another folder"
                 )
-        spent, compiling = arrays.pop("seconds")
-        self._watch.start -= spent
-        self._watch.compiling += compiling
+        self._watch.resume(*arrays.pop("seconds"))
         return arrays
 
     @property

@@ -1,6 +1,5 @@
 """The default sampler: importance sampling, and nested sampling where that says that it failed."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ def fast(
     tolerance: float = 0.1,
     draws: int = 1000,
     live: int = 400,
-    inner_steps: int | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ):
@@ -33,7 +31,6 @@ def fast(
         tolerance: error of ln Z that importance sampling is to reach.
         draws: posterior draws that are kept at most.
         live: live points, where nested sampling is needed.
-        inner_steps: its slices.
         checkpoint: folder that keeps the state, so that a killed run can go on.
         progress: called with a line of text about once a second, and when it falls back.
 
@@ -45,36 +42,23 @@ def fast(
         ValueError: from `Flat`, where no prior draw has a finite likelihood, or for the checkpoint
             of another run.
     """
-    begin = time.process_time()
+    common: dict[str, Any] = {
+        "key": key,
+        "draws": draws,
+        "checkpoint": checkpoint,
+        "progress": progress,
+    }
     try:
-        result = importance(
-            model,
-            data,
-            key=key,
-            tolerance=tolerance,
-            draws=draws,
-            checkpoint=checkpoint,
-            progress=progress,
-        )
+        result = importance(model, data, tolerance=tolerance, **common)
         result["posterior"].attrs["fallback"] = ""
         return result
-    except NotConvergedError as failure:
-        reason, spent = str(failure), failure.evaluations
-    lost = time.process_time() - begin
+    except NotConvergedError as error:
+        failure = error
     if progress is not None:
-        progress(f"importance sampling failed: {reason}. Nested sampling instead")
-    result = nested(
-        model,
-        data,
-        key=key,
-        live=live,
-        inner_steps=inner_steps,
-        draws=draws,
-        checkpoint=checkpoint,
-        progress=progress,
-    )
+        progress(f"importance sampling failed: {failure}. Nested sampling instead")
+    result = nested(model, data, live=live, **common)
     attributes = result["posterior"].attrs
-    attributes["fallback"] = reason
-    attributes["evaluations"] += spent
-    attributes["cpu_seconds"] += lost
+    attributes["fallback"] = str(failure)
+    for name, spent in failure.account.items():
+        attributes[name] += spent
     return result

@@ -202,6 +202,7 @@ def fit_field(
         return np.log(density * n / (n + 1) + uniform / (n + 1))
 
     widths = kernel_density.choose_widths(x, limits, uniform)
+    neighbours, metric, scale = widths
     kernels = kernel_density.adaptive_kernels(x, limits, *widths)
     numbers = range(1, n // 12 + 1)
     components = len(truncated_mixture.fit_gaussians(x, limits, numbers, rng).weights)
@@ -213,7 +214,8 @@ def fit_field(
 
     def half(a, b):
         n = len(x[a])
-        kernels = kernel_density.adaptive_kernels(x[a], limits, *widths)
+        few = min(neighbours, n - 2)
+        kernels = kernel_density.adaptive_kernels(x[a], limits, few, metric, scale)
         folds = truncated_mixture.fit_folds(x[a], limits, min(components, n // 12), rng)
         gaussians = evaluate(x[b], _average(folds.mixtures))
         return stack(evaluate(x[b], to_mixture(kernels, limits)), gaussians, omega, uniform[b], n)

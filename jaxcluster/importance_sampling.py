@@ -24,24 +24,22 @@ reported.
 
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float, PRNGKeyArray
 from scipy.special import logsumexp
 
 from jaxcluster.checkpoint import Checkpoint
+from jaxcluster.evaluate import BATCH, LOWEST, Evaluate
 from jaxcluster.model import Flat, Model
-from jaxcluster.sample import Progress, Stopwatch, over_chains, require_finite, to_arviz
-from jaxcluster.student_mixture import StudentMixture, fit_mixture, systematic
+from jaxcluster.sample import Progress, Stopwatch, require_finite, systematic, to_arviz
+from jaxcluster.student_mixture import StudentMixture, fit_mixture
 from jaxcluster.weighted_draws import Draws, effective, mean_and_error, tail_index
 
-BATCH = 96  # draws between two fits of a search
 FIRST = 480  # draws from the prior that a search begins with
 ROUND = 960  # draws of a round
 FEW = 60  # effective draws that a search keeps
@@ -54,16 +52,15 @@ PATIENCE = 8  # rounds that are spent on a better proposal only
 # standard deviations from a component in eight dimensions, so that tails are not taken for modes.
 MEETS = 1e-7
 HEAVIEST = 0.7  # Pareto k̂: beyond, a mean has not the error that its variance says
-LOWEST = -1e30  # instead of ln 0, which has no multiples
 SEEN_TWICE = 0.9  # share of the posterior that two searches must have found
 
 
 class NotConvergedError(RuntimeError):
-    """Importance sampling did not reach its bar; the message says which, `evaluations` the cost."""
+    """Importance sampling did not reach its bar: the message says which, `account` the cost."""
 
-    def __init__(self, reason: str, evaluations: int):
+    def __init__(self, reason: str, account: dict[str, float]):
         super().__init__(reason)
-        self.evaluations = evaluations
+        self.account = account
 
 
 def _bisect(low, high, enough):
@@ -117,6 +114,38 @@ def seen_twice(draws: Draws, found: list[StudentMixture], last: StudentMixture) 
     return float(weights[likely] @ (times >= 2) / weights[likely].sum())
 
 
+class Rounds(NamedTuple):
+    """What rounds of draws said."""
+
+    log_evidence: float
+    error: float
+    tail_index: float  # Pareto k̂ of the weights
+    log_weights: Float[np.ndarray, " n"]  # prior L / q of the rounds that count
+    counted: int  # rounds
+    each: list[tuple[float, float]]  # ln Z and error of each round
+    proposal: StudentMixture  # the last one
+    enough: bool  # whether error and effective draws are as asked
+
+
+def rounds(pool: Draws, rng, tolerance: float, least: int, say) -> Rounds:
+    """Draw rounds, each from a proposal fitted to all before, until those that count suffice."""
+    counted, each, settled = [], [], False
+    while True:
+        proposal = _fit(pool, 1.0, 5 * CLIPPED, rng)
+        log_w = pool.add(proposal, proposal.draw(rng, ROUND))
+        each.append(mean_and_error(log_w))
+        if settled or len(each) > PATIENCE:
+            counted.append(log_w)
+            log_w = np.concatenate(counted)
+        log_z, error = mean_and_error(log_w)
+        k_hat, ess = tail_index(log_w), effective(pool.log_weights())
+        say(f"ln Z = {log_z:.2f} ± {error:.2f}, {ess:.0f} effective draws")
+        enough = len(counted) > 0 and error < tolerance and ess > least
+        if enough or len(each) == MOST_ROUNDS:
+            return Rounds(log_z, error, k_hat, log_w, len(counted), each, proposal, enough)
+        settled = settled or (error < 0.5 * tolerance and k_hat < HEAVIEST)
+
+
 def importance(
     model: Model,
     data: Any,
@@ -124,7 +153,6 @@ def importance(
     key: PRNGKeyArray,
     tolerance: float = 0.1,
     draws: int = 1000,
-    least_ess: float = 1000.0,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ):
@@ -135,8 +163,7 @@ def importance(
         data: what the likelihood takes.
         key: random key.
         tolerance: error of ln Z to reach.
-        draws: equally weighted posterior draws that are kept, at most the effective number.
-        least_ess: effective posterior draws to reach.
+        draws: equally weighted posterior draws to keep; as many effective ones are reached.
         checkpoint: folder that keeps the likelihoods so far, so that a killed run can go on.
         progress: called with a line of text about once a second.
 
@@ -168,142 +195,71 @@ def importance(
     prior = np.split(rows, MOST_SEARCHES)
     evaluate = Evaluate(flat, unravel, watch, rows[:BATCH])
 
-    found: list[StudentMixture] = []
-    powers: list[list[float]] = []
-    rounds: list[tuple[float, float]] = []
-    pool, log_z, error, k_hat, twice = None, math.nan, math.inf, math.inf, 0.0
-    while pool is None or twice < SEEN_TWICE:
-        if len(powers) == MOST_SEARCHES:
-            raise NotConvergedError(
-                f"only {100 * twice:.0f} % of the posterior was found by two of {len(powers)} "
-                "searches: there may be more modes",
-                evaluate.count,
-            )
-        for number in range(len(powers), max(2, len(powers) + 1)):
-            stage = f"search {number + 1}"
-            part = Draws(evaluate, prior[number])
-            if number == 0:
-                require_finite(np.where(part.log_likelihood > LOWEST, 0.0, -np.inf))
-                evaluate.keep(
-                    Checkpoint(
-                        checkpoint,
-                        "importance",
-                        flat,
-                        key,
-                        part.log_likelihood,
-                        watch,
-                        tolerance=tolerance,
-                        least_ess=least_ess,
-                    )
-                )
-            proposal, power = search(part, rng, say)
-            powers.append(power)
-            if proposal is not None:
-                found.append(proposal)
-            if pool is None:
-                pool = part
-            else:
-                pool.join(part)
-        assert pool is not None
-        stage, counted, settled = "rounds", [], False
-        for number in range(MOST_ROUNDS):
-            proposal = _fit(pool, 1.0, 5 * CLIPPED, rng)
-            log_w = pool.add(proposal, proposal.draw(rng, ROUND))
-            rounds.append(mean_and_error(log_w))
-            if settled or number >= PATIENCE:
-                counted.append(log_w)
-                log_w = np.concatenate(counted)
-            log_z, error = mean_and_error(log_w)
-            k_hat, ess = tail_index(log_w), effective(pool.log_weights())
-            say(f"ln Z = {log_z:.2f} ± {error:.2f}, {ess:.0f} effective draws")
-            if counted and error < tolerance and ess > least_ess:
-                break
-            settled = settled or (error < 0.5 * tolerance and k_hat < HEAVIEST)
-        else:
-            raise NotConvergedError(
-                f"after {MOST_ROUNDS} rounds ln Z = {log_z:.2f} ± {error:.2f} (asked: "
-                f"{tolerance:g}), Pareto k {k_hat:.2f}, {ess:.0f} effective draws",
-                evaluate.count,
-            )
-        twice = seen_twice(pool, found, proposal)
+    def failed(reason: str) -> NotConvergedError:
+        account = {**watch.record(), "resumed_seconds": watch.resumed}
+        return NotConvergedError(reason, {**account, "evaluations": evaluate.count})
 
-    last, log_w = log_w, pool.log_weights()
+    pool = Draws(evaluate, prior[0])
+    require_finite(pool.log_likelihood[pool.log_likelihood > LOWEST])
+    kept = Checkpoint(
+        checkpoint,
+        "importance",
+        flat,
+        key,
+        pool.log_likelihood,
+        watch,
+        tolerance=tolerance,
+        draws=draws,
+    )
+    evaluate.keep(kept)
+    stage = "search 1"
+    proposal, power = search(pool, rng, say)
+    found, powers, each = [proposal], [power], []
+    twice = 0.0
+    while twice < SEEN_TWICE:
+        if len(powers) == MOST_SEARCHES:
+            raise failed(
+                f"only {100 * twice:.0f} % of the posterior was found by two of {len(powers)} "
+                "searches: there may be more modes"
+            )
+        stage = f"search {len(powers) + 1}"
+        part = Draws(evaluate, prior[len(powers)])
+        proposal, power = search(part, rng, say)
+        found.append(proposal)
+        powers.append(power)
+        pool.join(part)
+        stage = "rounds"
+        done = rounds(pool, rng, tolerance, draws, say)
+        each += done.each
+        if not done.enough:
+            raise failed(
+                f"after {MOST_ROUNDS} rounds ln Z = {done.log_evidence:.2f} ± {done.error:.2f} "
+                f"(asked: {tolerance:g}), Pareto k {done.tail_index:.2f}, "
+                f"{effective(pool.log_weights()):.0f} effective draws (asked: {draws})"
+            )
+        twice = seen_twice(pool, [q for q in found if q is not None], done.proposal)
+
+    log_w = pool.log_weights()
     weights = np.exp(log_w - logsumexp(log_w))
-    n = int(min(draws, max(effective(log_w), 100)))
-    chosen = rng.permutation(systematic(weights, n, rng))
+    chosen = rng.permutation(systematic(weights, draws, rng))
     attributes = {
         "method": "importance",
-        "log_evidence": log_z,
-        "log_evidence_error": error,
-        "information": float(weights @ pool.log_likelihood) - log_z,
+        "log_evidence": done.log_evidence,
+        "log_evidence_error": done.error,
+        "information": float(weights @ pool.log_likelihood) - done.log_evidence,
         "evaluations": evaluate.count,
         "ess": effective(log_w),
-        "tail_index": k_hat,
+        "tail_index": done.tail_index,
         "seen_twice": twice,
         "searches": len(powers),
         "search_power": np.concatenate(powers),
         "search_length": [len(power) for power in powers],
-        "round_log_evidence": [value for value, _ in rounds],
-        "round_log_evidence_error": [value for _, value in rounds],
-        "rounds_counted": len(counted),
-        "round_log_weight": last,
+        "round_log_evidence": [value for value, _ in each],
+        "round_log_evidence_error": [value for _, value in each],
+        "rounds_counted": done.counted,
+        "round_log_weight": done.log_weights,
     }
     statistics = {"log_likelihood_total": pool.log_likelihood[chosen][None]}
     described = evaluate.describe(pool.z[chosen])
     parameters, pointwise = jax.tree.map(lambda a: a[None], described)
     return to_arviz(flat, parameters, pointwise, statistics, attributes, watch)
-
-
-class Evaluate:
-    """The model at rows of numbers, `BATCH` at a time on all devices."""
-
-    def __init__(self, flat: Flat, unravel: Callable, watch: Stopwatch, like: np.ndarray):
-        def one(row, _):
-            z = unravel(row)
-            parameters = flat.parameters(z)
-            pointwise = flat.model.pointwise(parameters, flat.data)
-            total = jnp.nan_to_num(pointwise.sum(), nan=LOWEST)
-            return (flat.log_prior(z), jnp.maximum(total, LOWEST)), (parameters, pointwise)
-
-        self._run = watch.compile(over_chains(one, BATCH), like, None)
-        self.count = 0
-        self._checkpoint: Checkpoint | None = None
-        self._done, self._known = [], np.empty((0, like.shape[1] + 2))
-
-    def keep(self, checkpoint: Checkpoint) -> None:
-        """Note all evaluations from now on, and take those that a killed run has noted.
-
-        All else follows from them and the key in a few seconds, so that nothing else is kept.
-        """
-        self._checkpoint = checkpoint
-        if (stored := checkpoint.load()) is not None:
-            self._known = stored["evaluations"]
-
-    def __call__(self, z: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the log prior and log likelihood of each row."""
-        n = len(z)
-        self.count += n
-        known, self._known = self._known[:n], self._known[n:]
-        if np.array_equal(known[:, :-2], z):
-            log_prior, log_likelihood = known[:, -2:].T
-        else:
-            self._known = self._known[:0]
-            log_prior, log_likelihood = self._each(z, 0)
-        if self._checkpoint is not None:
-            self._done.append(np.column_stack([z, log_prior, log_likelihood]))
-            if self._checkpoint.due:
-                self._checkpoint.save(evaluations=np.concatenate(self._done))
-        return log_prior, log_likelihood
-
-    def describe(self, z: Float[np.ndarray, "n d"]):
-        """Return the parameters of each row, and the log likelihood of each datum."""
-        return self._each(z, 1)
-
-    def _each(self, z, part: int):
-        n = len(z)
-        padded = np.concatenate([z, np.repeat(z[-1:], -n % BATCH, axis=0)])
-        parts = [
-            jax.device_get(self._run(some, None)[part])
-            for some in np.split(padded, len(padded) // BATCH)
-        ]
-        return jax.tree.map(lambda *a: np.concatenate(a)[:n], *parts)

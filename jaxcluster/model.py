@@ -258,6 +258,11 @@ class Flat:
         with seed, numpyro.handlers.substitute(data=self.constrain(z)):
             return dict(self.model.program())
 
+    def describe(self, z: Parameters) -> tuple[dict[str, Array], Float[Array, " n"]]:
+        """Parameters at z, and the log likelihood of each datum."""
+        parameters = self.parameters(z)
+        return parameters, self.model.pointwise(parameters, self.data)
+
     def log_prior(self, z: Parameters) -> Float[Array, ""]:
         """Log prior density of z, Jacobian included."""
         sites = self.constrain(z)

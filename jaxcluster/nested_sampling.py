@@ -13,9 +13,15 @@ from jaxtyping import PRNGKeyArray
 from jaxcluster.checkpoint import Checkpoint
 from jaxcluster.evidence import integrate
 from jaxcluster.model import Flat, Model
-from jaxcluster.sample import Progress, Stopwatch, constrained, require_finite, to_arviz
+from jaxcluster.sample import (
+    Progress,
+    Stopwatch,
+    constrained,
+    require_finite,
+    systematic,
+    to_arviz,
+)
 from jaxcluster.slice_sampling import slice_sampler
-from jaxcluster.student_mixture import systematic
 
 
 def nested(
@@ -92,13 +98,12 @@ def nested(
         watch,
         live=live,
         inner_steps=inner_steps,
+        remaining=remaining,
     )
     dead_like = state.particles.position, 0, 0
     if (stored := kept.load()) is not None:
-        state, run_key = (
-            _unpack("state", stored, state),
-            jax.random.wrap_key_data(jnp.asarray(stored["key"])),
-        )
+        state = _unpack("state", stored, state)
+        run_key = jax.random.wrap_key_data(jnp.asarray(stored["key"]))
         together = _unpack("dead", stored, dead_like)
         dead = [jax.tree.map(lambda a, i=i: a[i], together) for i in range(len(together[1]))]
         evaluations = int(stored["evaluations"])

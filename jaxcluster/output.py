@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 
 from jaxcluster.bayes_factor import Result
+from jaxcluster.run import CHECKPOINT
 
 
 @contextmanager
 def whole(folder: Path) -> Iterator[Path]:
-    """Yield a scratch folder whose files move to `folder` at the end, if nothing was raised."""
+    """Yield a scratch folder whose files move to `folder` at the end, if nothing was raised.
+
+    Then the checkpoint of the run goes.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -23,6 +27,7 @@ def whole(folder: Path) -> Iterator[Path]:
         folder.mkdir(exist_ok=True)
         for path in scratch.iterdir():
             path.replace(folder / path.name)
+        shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -4,6 +4,8 @@ import time
 from functools import partial
 from typing import Any
 
+CHECKPOINT = "checkpoint"  # folder inside a run's folder
+
 
 def finite(value: Any) -> Any:
     """Return the same with None for NaN: JSON has none."""
@@ -56,21 +58,22 @@ def magnitude_limits(text: str | None) -> tuple[float, float] | None:
     return low, high
 
 
-def sampler_of(method: str, live: int, checkpoint: Any = None):
-    """Return the sampler of this name, with live points and the checkpoint's folder filled in."""
+def sampler_of(method: str, live: int, out: Any = None):
+    """Return the sampler of this name; it keeps its checkpoint in the folder `out`."""
     from jaxcluster.fast import fast
     from jaxcluster.nested_sampling import nested
     from jaxcluster.no_u_turn import nuts
 
-    if live < 20:
-        raise ValueError(f"--live {live}: at least 20")
-    if method == "fast":
-        return partial(fast, live=live, checkpoint=checkpoint)
-    if method == "nested":
-        return partial(nested, live=live, checkpoint=checkpoint)
     if method == "nuts":
         return nuts
-    raise ValueError(f"--method {method!r}: expected fast, nested or nuts")
+    samplers = {"fast": fast, "nested": nested}
+    if method not in samplers:
+        raise ValueError(f"--method {method!r}: expected fast, nested or nuts")
+    if live < 20:
+        raise ValueError(f"--live {live}: at least 20")
+    return partial(
+        samplers[method], live=live, checkpoint=None if out is None else out / CHECKPOINT
+    )
 
 
 def read_stars(path: Any, reading: dict[str, Any]):
@@ -114,7 +117,7 @@ def run_bayes_factor(
     grid: str = "parsec",
     max_ruwe: float | None = None,
     max_excess: float | None = None,
-    checkpoint: Any = None,
+    out: Any = None,
     say=None,
     **options: Any,
 ):
@@ -126,7 +129,7 @@ def run_bayes_factor(
     from jaxcluster.model_files import load_model
 
     begin = time.process_time()
-    sampler = sampler_of(method, live, checkpoint)
+    sampler = sampler_of(method, live, out)
     build = load_model(model)
     reading: dict[str, Any] = {
         "columns": tuple(bands.split(",")),
@@ -165,7 +168,8 @@ def run_bayes_factor(
     summary["n_in_field_too"] = 0 if same is None else int((same >= 0).sum())
     summary.update(seed=seed, grid=grid, model=model, bands=bands)
     # the whole job, reading and field included
-    summary["cpu_seconds"] = time.process_time() - begin - summary["compile_seconds"]
+    spent = time.process_time() - begin + result.posterior["posterior"].attrs["resumed_seconds"]
+    summary["cpu_seconds"] = spent - summary["compile_seconds"]
     if summary["log_evidence"] is None:
         summary["why_no_evidence"] = "NUTS gives no evidence; use --method fast"
     return result, summary

@@ -14,20 +14,31 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Float
 
 from jaxcluster.model import Flat
 
 Progress = Callable[[str], None]
 PIECE = 250  # draws
-_compiled: dict[str, Any] = {}  # executables by the digest of their text
+KEPT = 32  # executables, some megabytes each
+_compiled: dict[str, Any] = {}  # executables by the digest of their text, the oldest first
 PACKAGES = ("jaxcluster", "jax", "numpyro", "blackjax", "numpy", "arviz")
 
 
 class Stopwatch:
-    """CPU seconds of all threads of this process, and those of them spent compiling."""
+    """CPU seconds of all threads of this process, and those of them spent compiling.
+
+    Those of a run that was killed, and that this one goes on with, are in both, and in `resumed`.
+    """
 
     def __init__(self):
-        self.start, self.compiling = time.process_time(), 0.0
+        self.start, self.compiling, self.resumed = time.process_time(), 0.0, 0.0
+
+    def resume(self, spent: float, compiling: float) -> None:
+        """Add what an earlier run has spent in all, and on compiling."""
+        self.start -= spent
+        self.compiling += compiling
+        self.resumed += spent
 
     def compile(self, function, *arguments):
         """Compile a function for these arguments, on the compile account.
@@ -44,6 +55,8 @@ class Stopwatch:
         text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
         if text not in _compiled:
             _compiled[text] = lowered.compile()
+            if len(_compiled) > KEPT:
+                _compiled.pop(next(iter(_compiled)))
         run = _compiled[text]
         constants = jax.device_put(closed.consts, run.input_shardings[0][0])
         self.compiling += time.process_time() - begin
@@ -85,13 +98,17 @@ def over_chains(run: Callable, n_chains: int) -> Callable:
     )
 
 
+def systematic(weights: Float[np.ndarray, " n"], size: int, rng: np.random.Generator) -> np.ndarray:
+    """Indices in proportion to weights, by systematic resampling: least added noise."""
+    edges = np.cumsum(weights)
+    places = (np.arange(size) + rng.uniform()) / size
+    return np.minimum(np.searchsorted(edges / edges[-1], places), len(weights) - 1)
+
+
 def require_finite(log_likelihoods: np.ndarray) -> None:
     """Raise a ValueError where no draw from the prior has a finite likelihood."""
     if not np.isfinite(log_likelihoods).any():
-        raise ValueError(
-            f"none of {len(log_likelihoods)} prior draws has a finite likelihood: check limits, "
-            "errors and priors"
-        )
+        raise ValueError("no prior draw has a finite likelihood: check limits, errors and priors")
 
 
 def from_groups(groups: dict[str, Any]):
@@ -107,18 +124,13 @@ def constrained(flat: Flat, z, watch: Stopwatch):
 
     In pieces of one length, so that one compilation serves every number of draws.
     """
-
-    def one(z):
-        parameters = flat.parameters(z)
-        return parameters, flat.model.pointwise(parameters, flat.data)
-
     chains, n = jax.tree.leaves(z)[0].shape[:2]
     rows = jax.tree.map(lambda a: np.reshape(a, (chains * n, *a.shape[2:])), z)
     pieces = [
         jax.tree.map(lambda a, i=i: np.resize(a[i : i + PIECE], (PIECE, *a.shape[1:])), rows)
         for i in range(0, chains * n, PIECE)
     ]
-    run = watch.compile(lambda z: jax.lax.map(one, z), pieces[0])
+    run = watch.compile(lambda z: jax.lax.map(flat.describe, z), pieces[0])
     done = [jax.device_get(run(piece)) for piece in pieces]
     return jax.tree.map(
         lambda *a: np.concatenate(a)[: chains * n].reshape(chains, n, *a[0].shape[1:]), *done
@@ -136,6 +148,7 @@ def to_arviz(flat: Flat, parameters, pointwise, statistics, attributes, watch: S
     out["posterior"].attrs.update(
         attributes,
         **watch.record(),
+        resumed_seconds=watch.resumed,
         priors=str(flat.model.describe_prior()),
         versions=str({name: version(name) for name in PACKAGES}),
     )

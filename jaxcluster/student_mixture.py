@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.cluster.vq import kmeans2
 from scipy.special import gammaln, logsumexp
+
+from jaxcluster.sample import systematic
 
 NU = 5.0  # degrees of freedom
 STEPS = 30  # of EM, at most
@@ -64,13 +65,6 @@ class StudentMixture(NamedTuple):
         )
 
 
-def systematic(weights: Float[np.ndarray, " n"], size: int, rng: np.random.Generator) -> np.ndarray:
-    """Indices in proportion to weights, by systematic resampling: least added noise."""
-    edges = np.cumsum(weights)
-    places = (np.arange(size) + rng.uniform()) / size
-    return np.minimum(np.searchsorted(edges / edges[-1], places), len(weights) - 1)
-
-
 def fit_mixture(
     z: Float[np.ndarray, "n d"], weights: Float[np.ndarray, " n"], rng: np.random.Generator
 ) -> StudentMixture:
@@ -103,6 +97,8 @@ def fit_mixture(
 
 def _em(y, weights, effective, k, rng):
     """Effective log likelihood less AIC's penalty, and the mixture of at most k components."""
+    from scipy.cluster.vq import kmeans2  # half a second, which only a fit should take
+
     d = y.shape[1]
     label = np.zeros(len(y), int)
     if k > 1:

@@ -9,7 +9,6 @@ import math
 import numpy as np
 from jaxtyping import Float
 from scipy.special import logsumexp
-from scipy.stats import genpareto
 
 from jaxcluster.student_mixture import StudentMixture
 
@@ -85,6 +84,8 @@ def tail_index(log_weights: np.ndarray) -> float:
     Args:
         log_weights: of independent draws from one proposal.
     """
+    from scipy.stats import genpareto  # half a second, which only a run should take
+
     n = len(log_weights)
     top = np.sort(log_weights)[-int(min(0.2 * n, 3 * math.sqrt(n))) - 1 :]
     return float(genpareto.fit(np.exp(top[1:] - top[0]) - 1.0, floc=0)[0])

@@ -270,6 +270,13 @@ def test_standard_error_is_the_scatter_between_fields():
     assert 0.45 < np.mean(np.square(errors)) / np.var(sums, ddof=1) < 2.2
 
 
+def test_the_fewest_field_stars_have_a_density_and_a_bias(field):
+    phi = fit_field(field[np.arange(24)], LIMITS, n_stars=10, key=KEY)
+    assert np.isfinite(phi.remaining_bias)
+    assert np.isfinite(phi.leave_one_out).all()
+    assert np.isfinite(phi.standard_error(stars(draw(10, 2)), np.ones(10)))
+
+
 def test_misuse_is_named(field, fitted):
     with pytest.raises(ValueError, match=r"23 of 23 stars have 10 <= G <= 18.*annulus"):
         fit_field(field[np.arange(23)], LIMITS, n_stars=10, key=KEY)

@@ -272,5 +272,5 @@ def test_nuts_same_key_same_numbers_and_progress():
 @pytest.mark.parametrize("sampler", [jc.nested, jc.nuts])
 def test_no_finite_likelihood_is_said(sampler):
     model = jc.Model({"a": dist.Uniform(0.0, 1.0)}, lambda p, d: jnp.log(p["a"] - 2.0) * d)
-    with pytest.raises(ValueError, match="prior draws has a finite likelihood"):
+    with pytest.raises(ValueError, match="no prior draw has a finite likelihood"):
         sampler(model, jnp.ones(1), key=jax.random.key(0))

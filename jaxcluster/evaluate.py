@@ -1,0 +1,69 @@
+"""A model's likelihood at many points, counted and kept for a run that goes on after a kill."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxcluster.checkpoint import Checkpoint
+from jaxcluster.model import Flat
+from jaxcluster.sample import Stopwatch, over_chains
+
+BATCH = 96  # points
+LOWEST = -1e30  # instead of ln 0, which has no multiples
+
+
+class Evaluate:
+    """The model at rows of numbers, `BATCH` at a time on all devices."""
+
+    def __init__(self, flat: Flat, unravel: Callable, watch: Stopwatch, like: np.ndarray):
+        def one(row, _):
+            z = unravel(row)
+            parameters, pointwise = flat.describe(z)
+            total = jnp.nan_to_num(pointwise.sum(), nan=LOWEST)
+            return (flat.log_prior(z), jnp.maximum(total, LOWEST)), (parameters, pointwise)
+
+        self._run = watch.compile(over_chains(one, BATCH), like, None)
+        self.count = 0
+        self._checkpoint: Checkpoint | None = None
+        self._done, self._known = [], np.empty((0, like.shape[1] + 2))
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Note all evaluations from now on, and take those that a killed run has noted.
+
+        All else follows from them and the key in a few seconds, so that nothing else is kept.
+        """
+        self._checkpoint = checkpoint
+        if (stored := checkpoint.load()) is not None:
+            self._known = stored["evaluations"]
+
+    def __call__(self, z: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the log prior and log likelihood of each row."""
+        n = len(z)
+        self.count += n
+        known, self._known = self._known[:n], self._known[n:]
+        if np.array_equal(known[:, :-2], z):
+            log_prior, log_likelihood = known[:, -2:].T
+        else:
+            self._known = self._known[:0]
+            log_prior, log_likelihood = self._each(z, 0)
+        if self._checkpoint is not None:
+            self._done.append(np.column_stack([z, log_prior, log_likelihood]))
+            if self._checkpoint.due:
+                self._checkpoint.save(evaluations=np.concatenate(self._done))
+        return log_prior, log_likelihood
+
+    def describe(self, z: Float[np.ndarray, "n d"]):
+        """Return the parameters of each row, and the log likelihood of each datum."""
+        return self._each(z, 1)
+
+    def _each(self, z, part: int):
+        n = len(z)
+        padded = np.concatenate([z, np.repeat(z[-1:], -n % BATCH, axis=0)])
+        parts = [
+            jax.device_get(self._run(some, None)[part])
+            for some in np.split(padded, len(padded) // BATCH)
+        ]
+        return jax.tree.map(lambda *a: np.concatenate(a)[:n], *parts)
