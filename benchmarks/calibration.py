@@ -11,12 +11,14 @@ wrong, 2.4 % of the time for nothing in eight parameters.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import jax
 
 jax.config.update("jax_enable_x64", True)
+os.environ.setdefault("NPROC", "1")  # of XLA's threads
 jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxcluster"))
 
 import numpy as np  # noqa: E402

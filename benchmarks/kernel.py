@@ -94,6 +94,19 @@ def with_field(density: Callable, **options) -> Callable:
     return each
 
 
+def large(n: int, k: int) -> str:
+    """Float32 values only: a dense gradient would take a minute."""
+    arguments = sequence(n, k)
+    found = []
+    for density in (log_density, log_density_local):
+        each = with_field(density, pairs=jnp.float32)
+        function = jax.jit(lambda a, e=each: e(a).sum())
+        found.append(measured(function, arguments, 3)[0])
+    return (
+        f"{n} | {k} | float32 | {found[0]:.0f} | – | {found[1]:.1f} | – | {found[0] / found[1]:.0f}"
+    )
+
+
 def line(n: int, k: int, name: str, calls: int) -> str:
     pairs = jnp.dtype(name)
     arguments = sequence(n, k)
@@ -135,6 +148,8 @@ def main() -> None:
         for k in (500, 5760):
             for name in ("float32", "float64"):
                 print(line(n, k, name, 9 if n > 5000 else 25), flush=True)
+    print("n | k | pairs | dense value | – | local value | – | ratio")
+    print(large(100_000, 5760))
 
 
 if __name__ == "__main__":

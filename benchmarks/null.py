@@ -13,6 +13,7 @@ stars show beyond that is the error of the density. MiMO's own code has log10 BF
 TABLE
 """
 
+import os
 import sys
 import time
 from functools import partial
@@ -21,6 +22,7 @@ from pathlib import Path
 import jax
 
 jax.config.update("jax_enable_x64", True)
+os.environ.setdefault("NPROC", "1")  # of XLA's threads
 jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxcluster"))
 
 import numpy as np  # noqa: E402

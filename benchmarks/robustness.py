@@ -13,6 +13,7 @@ parallax and other proper motion.
 TABLE
 """
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from pathlib import Path
 import jax
 
 jax.config.update("jax_enable_x64", True)
+os.environ.setdefault("NPROC", "1")  # of XLA's threads
 jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxcluster"))
 
 import matplotlib  # noqa: E402

@@ -24,7 +24,7 @@ from functools import partial
 import jax
 
 jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_num_cpu_devices", 2)
+
 
 import jaxcluster as jc  # noqa: E402
 from jaxcluster.bayes_factor import bayes_factor  # noqa: E402

@@ -10,8 +10,8 @@ Míguez 2015).
 Rounds: all searches together give a proposal, which gives a round of draws, which improve the
 proposal, until a round says ln Z = ln ⟨prior L / q⟩ twice as well as asked. Those after it count,
 mostly one: their proposals q were fixed before, so Z is unbiased, and they were not chosen for a
-small error. (Taking the first round of a small error makes ln Z of the curved problem of
-`benchmarks/evidence.py` 0.05 too low, taking all draws 0.06 to 0.1.) A posterior that no mixture
+small error. (The first round of a small error, or all draws, make ln Z of the curved problem of
+`benchmarks/evidence.py` too low by one to two quoted errors.) A posterior that no mixture
 fits well, as that of most fields without a cluster, gets there by many rounds, which count from the
 ninth on. The posterior takes all draws.
 

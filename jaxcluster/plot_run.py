@@ -219,12 +219,14 @@ def scalars(posterior: Any) -> dict[str, Float[np.ndarray, "chains draws"]]:
 
 
 def verdict(result: Result) -> str:
-    """Say the Bayes factor, the number of stars and of members, and a flag of the field."""
+    """Say the Bayes factor (error of sampler and field), numbers of stars, a flag of the field."""
     n_members = int((np.asarray(result.members["membership"]) > 0.5).sum())
     words = f"{len(result.stars)} stars, {n_members} with P > 0.5"
     if result.log10_bayes_factor is None:
         return f"{words}; no evidence from this sampler"
-    value = rf"{result.log10_bayes_factor:.1f} \pm {result.log10_bayes_factor_error:.1f}"
+    sampling = result.log10_bayes_factor_error or 0.0
+    error = np.hypot(sampling, result.log10_bayes_factor_field_error)
+    value = rf"{result.log10_bayes_factor:.1f} \pm {error:.1f}"
     flagged = "; field density flagged" if result.flags else ""
     return rf"$\log_{{10}}\,\mathrm{{BF}} = {value}$; {words}{flagged}"
 

@@ -55,8 +55,7 @@ class StudentMixture(NamedTuple):
     def widened(self, share: float = 0.2, scale: float = 2.0) -> "StudentMixture":
         """Give a share of each component to a copy, `scale` times as wide.
 
-        The copies find what a fit to few draws has missed. On NGC 2682 without them single draws
-        at the edge A_V = 0 carried up to half of Z.
+        The copies find what a fit to few draws has missed, at the edges of the prior above all.
         """
         return StudentMixture(
             np.concatenate([(1.0 - share) * self.weights, share * self.weights]),

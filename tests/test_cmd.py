@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from jaxcluster.cmd import ErrorModel, PopulationModel, plane_of
 from jaxcluster.isochrone import load_grid
@@ -183,6 +184,21 @@ def test_a_population_that_the_limits_hide():
     log_p, slope = jax.jit(jax.value_and_grad(value))(30.0)
     assert float(log_p) == pytest.approx(-8.0, abs=1e-6)
     assert np.isfinite(slope)
+
+
+@pytest.mark.parametrize("distance_modulus", [3.0, 9.3, 13.0, 15.0, 15.5])
+def test_share_between_the_limits_however_small(distance_modulus):
+    """Φ in float64 and in the upper or lower tail, whichever does not cancel, by scipy."""
+    model = model_of("optical", n_masses=48, n_mass_ratios=4)
+    density = jax.jit(lambda d: model({**TRUTH, "distance_modulus": d}))(distance_modulus)
+    cells = jax.device_get(density.cells)
+    sigma = np.sqrt(cells.covs[:, 0, 0] + ERROR**2)
+    low, high = ((limit - cells.means[:, 0]) / sigma for limit in model.limits)
+    upper = low > 0
+    share = np.where(upper, norm.sf(low) - norm.sf(high), norm.cdf(high) - norm.cdf(low))
+    expected = np.log(cells.weights @ share)
+    assert expected > -60
+    assert float(density.log_selected) == pytest.approx(expected, abs=2e-6)
 
 
 def test_another_mass_function():

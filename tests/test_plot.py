@@ -1,3 +1,5 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -243,3 +245,20 @@ def test_run_figure_says_how_it_went(result, nuts):
     assert {ax.get_ylabel() for ax in nested.axes} >= {r"$\ln L$", "live points", "new points"}
     diverging = int(np.asarray(nuts.posterior["sample_stats"]["diverging"]).sum())
     assert f"{diverging} diverging" in texts(plot_run.run_figure(nuts))
+
+
+def test_run_figure_of_importance_sampling(result):
+    def density(p):
+        return jc.GaussianMixture(jnp.ones(1), p["mu"][None, None], 0.01 * jnp.eye(1)[None])
+
+    model = jc.Model.from_density({"mu": Uniform(-5, 5)}, density)
+    data = jc.Stars(np.array([[0.3], [0.5]]), np.full((2, 1, 1), 0.04), ("pmra",))
+    run = jc.importance(model, data, key=jax.random.key(0))
+    figure = plot_run.run_figure(result._replace(posterior=run))
+    attributes = run["posterior"].attrs
+    searches, rounds, weights = figure.axes
+    assert [len(line.get_xdata()) for line in searches.lines] == attributes["search_length"]
+    shown = np.concatenate([c.lines[0].get_ydata() for c in rounds.containers])
+    np.testing.assert_allclose(np.sort(shown), np.sort(attributes["round_log_evidence"]))
+    assert weights.patches[0].get_path().vertices[:, 1].max() > 0
+    assert f"{attributes['ess']:.0f} effective draws" in weights.get_title()
