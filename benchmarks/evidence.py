@@ -1,7 +1,8 @@
-"""Evidence: nested sampling against analytic values, and against dynesty on the shipped mock.
+"""Evidence: samplers against analytic values, mock clusters, and dynesty on the shipped mock.
 
     python benchmarks/evidence.py analytic [SEEDS]                   7 parameters, closed forms
     python benchmarks/evidence.py nested [SEEDS [LIVE [INNER]]]      the same, nested sampling
+    python benchmarks/evidence.py mocks [SEEDS]              two mock clusters, scatter of `fast`
     python benchmarks/evidence.py dynesty [LIVE]             the cluster of `jaxcluster demo`
 
 Problems: a correlated Gaussian of about 17 nats; two Gaussians of weights 0.3 and 0.7, five
@@ -56,8 +57,12 @@ from jax.scipy.stats import norm  # noqa: E402
 from numpyro.distributions import Uniform  # noqa: E402
 
 import jaxcluster as jc  # noqa: E402
+from jaxcluster.bayes_factor import inside  # noqa: E402
 from jaxcluster.model import Flat  # noqa: E402
+from jaxcluster.model_files import load_model  # noqa: E402
+from jaxcluster.simulate import TRUTH, simulate_pair  # noqa: E402
 
+LIMITS = (10.0, 18.0)  # of the mock clusters
 DIMENSIONS, HALF = 7, 10.0
 WIDTH = 0.4  # of the Gaussians; 7 (ln 20 − ln(0.4 √(2πe))) = 17.5 nats
 
@@ -87,57 +92,77 @@ def curved(x):
 PROBLEMS = {"correlated": correlated, "two modes": two_modes, "curved": curved}
 
 
-def analytic(seeds: int, sampler) -> None:
-    """Print error, quoted error, evaluations and cost of each problem, means over seeds."""
-    truth = -DIMENSIONS * np.log(2 * HALF)
-    prior = {f"x{i}": Uniform(-HALF, HALF) for i in range(DIMENSIONS)}
-    columns = (
-        "error",
-        "scatter",
-        "quoted",
-        "ratio",
-        "worst",
-        "evaluations",
-        "CPU s",
-        "compile",
-        "fallbacks",
+COLUMNS = ("error", "scatter", "quoted", "ratio", "worst", "evaluations", "CPU s", "compile")
+
+
+def header() -> None:
+    print(f"{'problem':>11} " + " ".join(f"{c:>11}" for c in (*COLUMNS, "fallbacks")))
+
+
+def row(name: str, runs: list[dict], truth: float | None = None) -> None:
+    """Print means over seeds; without a truth the error is counted from the mean."""
+    found = np.array([r["log_evidence"] for r in runs])
+    error = found - (found.mean() if truth is None else truth)
+    quoted = np.array([r["log_evidence_error"] for r in runs])
+    typical = np.sqrt((quoted**2).mean())
+    costs = ("evaluations", "cpu_seconds", "compile_seconds")
+    mean = {k: np.mean([r[k] for r in runs]) for k in costs}
+    print(
+        f"{name:>11} {error.mean():11.3f} {error.std(ddof=1):11.3f} {typical:11.3f} "
+        f"{error.std(ddof=1) / typical:11.2f} {np.abs(error / quoted).max():11.2f} "
+        f"{mean['evaluations']:11.0f} {mean['cpu_seconds']:11.1f} "
+        f"{mean['compile_seconds']:11.1f} {sum(bool(r.get('fallback')) for r in runs):11d}",
+        flush=True,
     )
-    print(f"{'problem':>11} " + " ".join(f"{c:>11}" for c in columns))
+
+
+def analytic(seeds: int, sampler) -> None:
+    """Error, quoted error, evaluations and cost of each problem."""
+    prior = {f"x{i}": Uniform(-HALF, HALF) for i in range(DIMENSIONS)}
+    header()
     for name, density in PROBLEMS.items():
         model = jc.Model(
             prior, lambda p, data, f=density: f(jnp.stack([p[k] for k in prior]))[None]
         )
-        runs = [
-            sampler(model, None, key=jax.random.key(seed))["posterior"].attrs
-            for seed in range(seeds)
-        ]
-        error = np.array([r["log_evidence"] for r in runs]) - truth
-        quoted = np.array([r["log_evidence_error"] for r in runs])
-        typical = np.sqrt((quoted**2).mean())
-        costs = ("evaluations", "cpu_seconds", "compile_seconds")
-        mean = {k: np.mean([r[k] for r in runs]) for k in costs}
-        print(
-            f"{name:>11} {error.mean():11.3f} {error.std(ddof=1):11.3f} {typical:11.3f} "
-            f"{error.std(ddof=1) / typical:11.2f} {np.abs(error / quoted).max():11.2f} "
-            f"{mean['evaluations']:11.0f} {mean['cpu_seconds']:11.1f} "
-            f"{mean['compile_seconds']:11.1f} {sum(bool(r.get('fallback')) for r in runs):11d}",
-            flush=True,
-        )
+        keys = [jax.random.key(seed) for seed in range(seeds)]
+        runs = [sampler(model, None, key=key)["posterior"].attrs for key in keys]
+        row(name, runs, -DIMENSIONS * np.log(2 * HALF))
+
+
+def shipped_mock():
+    """Stars of the cluster that `jaxcluster demo` takes, and their model at 96 × 6 cells."""
+    folder = jc.__path__[0] + "/data/"
+    return _modelled(jc.from_table(folder + "mock_cluster.ecsv"), folder + "mock_field.ecsv")
+
+
+def contaminated_mock():
+    """An old, distant cluster of 160 stars in 240 of the field."""
+    truth = {**TRUTH, "log_age": 9.5, "distance_modulus": 12.0, "field_fraction": 0.6}
+    grid = jc.load_grid("parsec", ("G", "BP", "RP"))
+    sample, field = simulate_pair(jax.random.key(5), 400, 2000, truth, grid, LIMITS)
+    return _modelled(jc.from_table(sample), field)
+
+
+def _modelled(stars, field):
+    stars = inside(stars, LIMITS)
+    density = jc.fit_field(jc.from_table(field), LIMITS, n_stars=len(stars), key=jax.random.key(0))
+    cells = {"n_masses": 96, "n_mass_ratios": 6}
+    return load_model("mimo_cmd")(stars, field=density, limits=LIMITS, **cells), stars
+
+
+def mocks(seeds: int) -> None:
+    """Scatter of `fast` on two mock clusters."""
+    header()
+    for name, (model, stars) in (("shipped", shipped_mock()), ("in field", contaminated_mock())):
+        keys = [jax.random.key(seed) for seed in range(seeds)]
+        row(name, [jc.fast(model, stars, key=key)["posterior"].attrs for key in keys])
 
 
 def against_dynesty(live: int) -> None:
-    """Evidence of the shipped mock by both samplers, from the same jitted likelihood."""
+    """Evidence of the shipped mock by `fast` and dynesty, from the same likelihood."""
     import dynesty
 
-    from jaxcluster.bayes_factor import inside
-    from jaxcluster.model_files import load_model
-
-    folder, limits = jc.__path__[0] + "/data/", (10.0, 18.0)
-    stars = inside(jc.from_table(folder + "mock_cluster.ecsv"), limits)
-    field = jc.fit_field(
-        jc.from_table(folder + "mock_field.ecsv"), limits, n_stars=len(stars), key=jax.random.key(0)
-    )
-    model = load_model("mimo_cmd")(stars, field=field, limits=limits, n_masses=128, n_mass_ratios=8)
+    model, stars = shipped_mock()
     ours = jc.fast(model, stars, key=jax.random.key(1))["posterior"].attrs
     print(
         f"fast: ln Z {ours['log_evidence']:.2f} ± {ours['log_evidence_error']:.2f}, "
@@ -183,6 +208,8 @@ def main() -> None:
     elif what == "nested":
         seeds, live, inner = [*map(int, sys.argv[2:]), *(5, 400, 0)[len(sys.argv) - 2 :]]
         analytic(seeds, partial(jc.nested, live=live, inner_steps=inner or None))
+    elif what == "mocks":
+        mocks(int(sys.argv[2]) if len(sys.argv) > 2 else 20)
     elif what == "dynesty":
         against_dynesty(int(sys.argv[2]) if len(sys.argv) > 2 else 200)
     else:

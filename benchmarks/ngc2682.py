@@ -219,7 +219,7 @@ def main() -> None:
         field = jc.fit_field(field_stars, LIMITS, n_stars=len(stars), key=jax.random.key(0))
         best = best_fit(stars, field)
         model = load_model("mimo_cmd")(stars, field=field, limits=LIMITS)
-        at = jax.jit(lambda m: model.pointwise({**best, "metallicity": m}, stars))
+        at = jax.jit(lambda m: model.pointwise({**best, "metallicity": m}, stars)[: len(stars)])
         step, here = 0.01, best["metallicity"]
         slope = np.asarray(at(here + step) - at(here - step)) / (2 * step)
         print("ln L per dex of [M/H] by magnitude; positive pulls up")

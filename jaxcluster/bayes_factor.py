@@ -226,11 +226,11 @@ def membership(
     chosen = np.linspace(0, len(log_p) - 1, n_draws).astype(int)
     probability = probability[chosen]
     draws = {name: jnp.asarray(values[chosen]) for name, values in draws.items()}
-    cluster = model.cluster
+    cluster, filled = model.cluster, stars.filled_up()
     run = watch.compile(
-        lambda d: jax.lax.map(lambda p: cluster(p).stellar_parameters(stars), d), draws
+        lambda d: jax.lax.map(lambda p: cluster(p).stellar_parameters(filled), d), draws
     )
-    stellar = jax.device_get(run(draws))
+    stellar = jax.tree.map(lambda a: a[:, : len(stars)], jax.device_get(run(draws)))
 
     def average(value, weight):
         weight = np.where(np.isfinite(value), weight, 0.0)

@@ -274,8 +274,6 @@ def demo(seed: Seed = 0, out: Out = None, as_json: Json = False) -> None:
             seed=seed,
             limits="10,18",
             say=say,
-            n_masses=96,  # 150 stars do not need the cells of a thousand
-            n_mass_ratios=6,
         )
         from jaxcluster.table import read_table
 

@@ -22,7 +22,7 @@ class Evaluate:
         def one(row, _):
             z = unravel(row)
             parameters, pointwise = flat.describe(z)
-            total = jnp.nan_to_num(pointwise.sum(), nan=LOWEST)
+            total = jnp.nan_to_num(flat.model.total(pointwise), nan=LOWEST)
             return (flat.log_prior(z), jnp.maximum(total, LOWEST)), (parameters, pointwise)
 
         self._run = watch.compile(over_chains(one, BATCH), like, None)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpyro
 from jax.scipy.special import ndtr, ndtri
 from jax.scipy.stats import norm
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from numpyro.distributions import (
     Distribution,
     ExpandedDistribution,
@@ -45,6 +45,9 @@ class Model(eqx.Module):
             a Bayes factor out of an evidence.
         cluster: density of the cluster's stars alone, parameters → density; it makes masses and
             mass ratios of stars out of a posterior.
+        real: which entries of `pointwise` are data, all by default. The others, at the end, only
+            fill it up to a round number, so that models of like many stars compile once (see
+            `Stars.filled_up`).
 
     A parameter that `pointwise` asks for and the prior lacks is a KeyError; a prior that
     `pointwise` never reads is a ValueError when sampling starts.
@@ -54,6 +57,7 @@ class Model(eqx.Module):
     pointwise: Callable[[Parameters, Any], Float[Array, " n"]]
     null: Callable[[Any], Float[Array, ""]] | None = None
     cluster: Callable[[Parameters], Any] | None = None
+    real: Bool[Array, " n"] | None = None
 
     @classmethod
     def from_density(
@@ -78,7 +82,11 @@ class Model(eqx.Module):
 
     def log_likelihood(self, parameters: Parameters, data: Any) -> Float[Array, ""]:
         """Σ_i ln p(x_i | parameters)."""
-        return self.pointwise(parameters, data).sum()
+        return self.total(self.pointwise(parameters, data))
+
+    def total(self, pointwise: Float[Array, " n"]) -> Float[Array, ""]:
+        """Sum over the data."""
+        return (pointwise if self.real is None else jnp.where(self.real, pointwise, 0.0)).sum()
 
     def describe_prior(self) -> dict[str, str]:
         """Return the prior of each sampled site in words, to record with results."""
@@ -259,7 +267,7 @@ class Flat:
             return dict(self.model.program())
 
     def describe(self, z: Parameters) -> tuple[dict[str, Array], Float[Array, " n"]]:
-        """Parameters at z, and the log likelihood of each datum."""
+        """Parameters at z, and the log likelihood of each datum (and of what fills up)."""
         parameters = self.parameters(z)
         return parameters, self.model.pointwise(parameters, self.data)
 

@@ -139,6 +139,8 @@ def constrained(flat: Flat, z, watch: Stopwatch):
 
 def to_arviz(flat: Flat, parameters, pointwise, statistics, attributes, watch: Stopwatch):
     """Build ArviZ data from parameters and log likelihoods of draws [chain, draw]."""
+    if (real := flat.model.real) is not None:
+        pointwise = pointwise[..., np.asarray(real)]
     groups = {
         "posterior": parameters,
         "sample_stats": statistics,

@@ -74,6 +74,15 @@ class Stars(eqx.Module):
         rows = None if self.rows is None else self.rows[pick]
         return Stars(self.x[pick], self.noise[pick], self.columns, rows, self.dropped)
 
+    def filled_up(self) -> "Stars":
+        """Repeat the last star up to the next of 32, 40, 48, 56, 64, 80, 96, 112, 128, ….
+
+        What is compiled for one of these numbers serves all samples that are filled up to it.
+        """
+        unit = max(8, 1 << max((len(self) - 1).bit_length() - 3, 0))
+        missing = -len(self) % unit
+        return self[np.append(np.arange(len(self)), np.full(missing, len(self) - 1))]
+
     @property
     def n_dropped(self) -> int:
         """Number of rows of the table that were dropped."""

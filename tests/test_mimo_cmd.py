@@ -1,0 +1,89 @@
+"""The model file: filling up changes nothing, and saves compiling."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxcluster as jc
+from jaxcluster import sample
+from jaxcluster.bayes_factor import inside
+from jaxcluster.model import Flat
+from jaxcluster.model_files import load_model
+from jaxcluster.simulate import TRUTH, simulate_cluster
+
+LIMITS = (10.0, 18.0)
+CELLS = {"n_masses": 32, "n_mass_ratios": 4}
+
+
+@pytest.fixture(scope="module")
+def stars():
+    grid = jc.load_grid("parsec", ("G", "BP", "RP"))
+    table = simulate_cluster(jax.random.key(1), 60, TRUTH, grid, LIMITS)
+    return inside(jc.from_table(table), LIMITS)
+
+
+def field(stars):
+    """Return a density that is not flat, and fast."""
+    return -3.0 - 0.1 * stars.x[:, 1]
+
+
+def build(stars, **options):
+    return load_model("mimo_cmd")(stars, field=field, limits=LIMITS, **{**CELLS, **options})
+
+
+@pytest.mark.parametrize(
+    ("n", "filled"), [(5, 8), (9, 16), (32, 32), (33, 40), (100, 112), (112, 112), (1227, 1280)]
+)
+def test_sizes(n, filled):
+    some = jc.Stars(np.arange(2.0 * n).reshape(n, 2), np.zeros((n, 2, 2)), ("G", "BP-RP"))
+    more = some.filled_up()
+    assert len(more) == filled
+    np.testing.assert_array_equal(more.x[:n], some.x)
+    np.testing.assert_array_equal(more.x[n:], np.broadcast_to(some.x[-1], (filled - n, 2)))
+
+
+def test_filling_up_changes_no_likelihood(stars):
+    some = stars[np.arange(50)]
+    model, truth = build(some), {name: jnp.asarray(value) for name, value in TRUTH.items()}
+    assert len(model.pointwise(truth, some)) == 56
+    f = TRUTH["field_fraction"]
+    cluster = model.cluster(truth)(some)  # pyright: ignore[reportOptionalCall]
+    expected = jnp.logaddexp(jnp.log(f) + field(some), jnp.log(1 - f) + cluster)
+    np.testing.assert_allclose(model.pointwise(truth, some)[:50], expected, atol=1e-5)
+    assert float(model.log_likelihood(truth, some)) == pytest.approx(
+        float(expected.sum()), rel=1e-6
+    )
+    assert float(model.null(some)) == pytest.approx(float(field(some).sum()))
+
+
+def test_samples_of_like_size_share_what_is_compiled(stars):
+    values = []
+    for n in (50, 54):
+        some = stars[np.arange(n)]
+        flat = Flat(build(some), some)
+        z = flat.draw(jax.random.key(3))
+        run = sample.Stopwatch().compile(flat.log_likelihood, z)
+        values.append((len(sample._compiled), float(run(z)), float(flat.log_likelihood(z))))
+    assert values[0][0] == values[1][0]
+    assert values[0][1] != values[1][1]
+    for _, shared, own in values:
+        assert shared == pytest.approx(own, rel=1e-6)
+
+
+def test_results_have_the_real_stars_only(stars):
+    some = stars[np.arange(50)]
+    run = jc.nested(build(some), some, key=jax.random.key(0), live=20, inner_steps=3, remaining=0.9)
+    assert run["log_likelihood"]["stars"].shape[2] == 50
+    total = np.asarray(run["log_likelihood"]["stars"]).sum(axis=-1)
+    np.testing.assert_allclose(
+        total, np.asarray(run["sample_stats"]["log_likelihood_total"]), rtol=1e-6
+    )
+
+
+def test_fewer_cells_for_fewer_stars(stars):
+    few = load_model("mimo_cmd")(stars, field=field, limits=LIMITS)
+    many = jc.Stars(jnp.tile(stars.x, (5, 1)), jnp.tile(stars.noise, (5, 1, 1)), stars.columns)
+    assert few.cluster.n_masses == 160
+    assert load_model("mimo_cmd")(many, field=field, limits=LIMITS).cluster.n_masses == 320
+    assert build(many).cluster.n_masses == 32
