@@ -1,13 +1,35 @@
 """Simulation-based calibration: ranks and coverage of posteriors, reliability of memberships.
 
-    python benchmarks/calibration.py run FILE FIRST LAST     mocks of these seeds, a line each
-    python benchmarks/calibration.py summary FILE...         what the lines say
+    python benchmarks/calibration.py run FILE FIRST LAST [MADE]   mocks of these seeds, a line each
+    python benchmarks/calibration.py summary FILE...              what the lines say
 
 Parameters are drawn from `PRIOR`, which the fit uses too; numbers of stars are given, 50 to 1000;
 field stars are drawn from the very density that the fit is given; no mock is left out. Then the
 rank of each truth among its posterior draws is uniform (Talts et al. 2018), and P of the stars with
 membership P are members. Tests of single parameters at 0.3 % each: p < 0.003 says that something is
-wrong, 2.4 % of the time for nothing in eight parameters.
+wrong, 2.4 % of the time for nothing in eight parameters. With MADE = mist the clusters come from
+MIST's tracks and the fit takes PARSEC's: what is off then is model error.
+
+`run FILE 0 200` (160 × 8 cells, 2026-11-22): 200 mocks, none needed nested sampling; median 11 328
+evaluations, 28 CPU s. KS: p of uniform ranks; then coverage of the central intervals:
+
+        parameter    KS p   68 %      p   95 %      p mean rank
+          log_age   0.300  0.675  0.820  0.955  1.000     0.521
+      metallicity   0.409  0.655  0.404  0.940  0.307     0.509
+ distance_modulus   0.796  0.680  0.940  0.935  0.175     0.497
+              a_v   0.938  0.655  0.404  0.960  0.865     0.502
+       mass_slope   0.751  0.675  0.820  0.970  0.394     0.519
+  binary_fraction   0.068  0.685  1.000  0.940  0.307     0.472
+   field_fraction   0.316  0.685  1.000  0.955  1.000     0.469
+    model_scatter   0.370  0.635  0.149  0.950  0.733     0.506
+
+The smallest of 24 p is 0.068: nothing is wrong at the level stated. 81 000 stars by membership, the
+mean P of a bin against the share of members, with its binomial error:
+
+    0.150 0.146 ± 0.011    0.354 0.355 ± 0.014    0.552 0.558 ± 0.012    0.754 0.766 ± 0.008
+    0.250 0.265 ± 0.013    0.452 0.465 ± 0.013    0.651 0.663 ± 0.010    0.856 0.860 ± 0.005
+
+with 0.003 and 0.978 to the third decimal at the ends.
 """
 
 import json
@@ -48,7 +70,7 @@ PRIOR = {
 
 
 def mock(seed: int, grid, density, like):
-    """Stars of a sample, which of them are members, and the true parameters."""
+    """Stars of a sample made with `grid`, which of them are members, and the true parameters."""
     keys = jax.random.split(jax.random.key(seed), len(PRIOR) + 1)
     truth = {n: float(p.sample(k)) for (n, p), k in zip(PRIOR.items(), keys[1:], strict=True)}
     rng = np.random.default_rng(seed)
@@ -65,13 +87,14 @@ def mock(seed: int, grid, density, like):
     return stars, (np.arange(n) >= n_field)[order], truth
 
 
-def run(file: Path, first: int, last: int) -> None:
+def run(file: Path, first: int, last: int, made: str = "parsec") -> None:
     """Append a line for each seed."""
+    tracks = jc.load_grid(made, ("G", "BP", "RP"))
     grid = jc.load_grid("parsec", ("G", "BP", "RP"))
     like = inside(jc.from_table(simulate_field(jax.random.key(0), 3000, grid, LIMITS)), LIMITS)
     density = jc.fit_field(like, LIMITS, n_stars=1000, key=jax.random.key(0))
     for seed in range(first, last):
-        stars, member, truth = mock(seed, grid, density, like)
+        stars, member, truth = mock(seed, tracks, density, like)
         model = load_model("mimo_cmd")(stars, field=density, limits=LIMITS, prior=PRIOR, **CELLS)
         posterior = jc.fast(model, stars, key=jax.random.key(seed), live=100)
         found = posterior["posterior"].attrs
@@ -138,8 +161,8 @@ def summary(files: list[Path]) -> None:
 
 def main() -> None:
     """Run what the command line asks for."""
-    if len(sys.argv) == 5 and sys.argv[1] == "run":
-        run(Path(sys.argv[2]), *map(int, sys.argv[3:]))
+    if len(sys.argv) in (5, 6) and sys.argv[1] == "run":
+        run(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])
     elif len(sys.argv) > 2 and sys.argv[1] == "summary":
         summary([Path(a) for a in sys.argv[2:]])
     else:
