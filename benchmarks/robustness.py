@@ -55,7 +55,7 @@ def row(tag: str, seed: int, result: Result) -> float:
     print(
         f"{tag:>14} {seed:4d} {result.log10_bayes_factor:8.2f} "
         f"± {result.log10_bayes_factor_error:.2f} ± {result.log10_bayes_factor_field_error:5.2f} "
-        f"{result.mismatch.gap:7.2f} {result.mismatch.left_over:9.1f} {scatter:8.3f} "
+        f"{result.mismatch.gap:7.2f} {scatter:8.3f} "
         f"{result.members['membership'].sum():8.1f} {len(result.stars):5d} "
         f"{result.field.n_field:6d}  {len(result.mismatch.flags)} flags",
         flush=True,
@@ -63,9 +63,7 @@ def row(tag: str, seed: int, result: Result) -> float:
     return float(result.log10_bayes_factor or np.nan)
 
 
-HEADER = (
-    f"{'':>14} seed  log10 BF ± sampling ± field   gap left over  scatter  members stars  field"
-)
+HEADER = f"{'':>14} seed  log10 BF ± sampling ± field   gap  scatter  members stars  field"
 
 
 def distances(seeds: int, figure: str | None) -> None:

@@ -77,7 +77,6 @@ class Result(NamedTuple):
             "field_flag": "; ".join(self.flags) or None,
             "field_gap": self.mismatch.gap,
             "field_gap_error": self.mismatch.gap_error,
-            "field_left_over": self.mismatch.left_over,
             "field_remaining_bias": float(self.field.remaining_bias),
             **{n: attributes[n] for n in ("method", "evaluations", "cpu_seconds")},
             "compile_seconds": attributes["compile_seconds"],

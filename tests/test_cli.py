@@ -50,7 +50,6 @@ KEYS = {
     "compile_seconds",
     "n_field",
     "field_flag",
-    "field_left_over",
     "log10_bayes_factor_field_error",
     "priors",
     "ess",
