@@ -186,7 +186,8 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
             f"log10 Bayes factor (cluster + field : field)  "
             f"[bold]{summary['log10_bayes_factor']:.2f} ± "
             f"{summary['log10_bayes_factor_error']:.2f}[/] (sampling) "
-            f"± {summary['log10_bayes_factor_field_error']:.2f} (density of the field)"
+            f"± {summary['log10_bayes_factor_field_error']:.2f} (density of the field)",
+            soft_wrap=True,
         )
         out.print(
             f"ln Z = {summary['log_evidence']:.2f} ± {summary['log_evidence_error']:.2f}, "
