@@ -21,8 +21,8 @@ parallax and other proper motion.
 
 A scatter above 0.06 mag is flagged: all twelve wrong fields are, none of the three right ones.
 `alarms` has been run for King 5 (log10 BF 95.3 ± 6.3, 0.048 mag) and NGC 2204 (350.7 ± 17.6, 0.031)
-only, and NGC 2682 has 0.019: no false alarm, but King 5's dust is near one. `fractions` has not
-been run.
+only, and NGC 2682 has 0.019: no false alarm, but King 5's dust is near one. `fractions`, one seed,
+f = 0.0, 0.2, 0.4, 0.6: log10 BF 79.36, 62.69, 42.39, 38.16; the others have not been run.
 """
 
 import os
@@ -110,6 +110,7 @@ def distances(seeds: int, figure: str | None) -> None:
     axes[0].axhline(2.0, ls=":", color="k")
     axes[0].set_yscale("symlog", linthresh=2.0)
     axes[0].set_xticks(range(len(FIELDS)), [f"{a}–{b}" for a, b in FIELDS], fontsize=8)
+    axes[0].set_ylim(-10, 2000)
     axes[0].set(xlabel="distances of the field [kpc]", ylabel="log₁₀ Bayes factor")
     axes[0].set_title("200 field stars at 1.5–2.5 kpc (red)", fontsize=9)
     if figure:
