@@ -2,7 +2,7 @@
 
     python benchmarks/robustness.py distances [SEEDS [FIGURE]]    fields of other distances
     python benchmarks/robustness.py fractions [SEEDS [FIGURE]]    100 members in more and more field
-    python benchmarks/robustness.py alarms DATA                  real clusters, which are no alarm
+    python benchmarks/robustness.py alarms DATA [CLUSTER...]     real clusters, which are no alarm
 
 The experiments of Li, Li & Shao (2025) on simulations, 96 × 6 cells. `distances`: 200 field stars
 1.5 to 2.5 kpc away and no cluster; the field of the same distances, and four others. `fractions`:
@@ -90,19 +90,14 @@ def distances(seeds: int, figure: str | None) -> None:
             other = simulate_field(
                 jax.random.key(100 + seed), N_FIELD, grid, LIMITS, distances=where
             )
-            field = near[200:] if where == SAMPLE else other
-            result = bayes_factor(
-                jc.from_table(near[:200]),
-                jc.from_table(field),
-                key=jax.random.key(seed),
-                **OPTIONS,
-            )
+            others = jc.from_table(near[200:] if where == SAMPLE else other)
+            sample = jc.from_table(near[:200])
+            result = bayes_factor(sample, others, key=jax.random.key(seed), **OPTIONS)
             found[seed, i] = row(f"{where[0]}-{where[1]} kpc", seed, result)
             if seed == 0:
                 ax = axes[1 + i]
-                for stars, style in ((result.field, "C7,"), (result.stars, "C3.")):
-                    x = jc.from_table(field).x if stars is result.field else stars.x
-                    ax.plot(x[:, 1], x[:, 0], style, ms=3)
+                for stars, style in ((others, "C7,"), (result.stars, "C3.")):
+                    ax.plot(stars.x[:, 1], stars.x[:, 0], style, ms=3)
                 ax.set(ylim=LIMITS[::-1], xlim=(-0.5, 4), xlabel="BP − RP [mag]")
                 ax.set_title(f"field at {where[0]}–{where[1]} kpc", fontsize=9)
     axes[1].set_ylabel("G [mag]")
@@ -163,10 +158,10 @@ def select(data: Path, name: str) -> tuple[Table, Table]:
     return Table.from_pandas(sample), Table.from_pandas(field)
 
 
-def alarms(data: Path) -> None:
+def alarms(data: Path, names: tuple[str, ...]) -> None:
     """Real clusters beside field stars of like parallax."""
     print(HEADER)
-    for name in CLUSTERS:
+    for name in names:
         sample, field = (jc.from_table(table) for table in select(data, name))
         try:
             result = bayes_factor(sample, field, key=jax.random.key(0), **OPTIONS)
@@ -184,8 +179,8 @@ def main() -> None:
     if len(sys.argv) > 1 and sys.argv[1] in experiments:
         figure = sys.argv[3] if len(sys.argv) > 3 else None
         experiments[sys.argv[1]](int(sys.argv[2]) if len(sys.argv) > 2 else 3, figure)
-    elif len(sys.argv) == 3 and sys.argv[1] == "alarms":
-        alarms(Path(sys.argv[2]))
+    elif len(sys.argv) > 2 and sys.argv[1] == "alarms":
+        alarms(Path(sys.argv[2]), tuple(sys.argv[3:]) or CLUSTERS)
     else:
         raise SystemExit(__doc__)
 

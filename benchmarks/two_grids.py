@@ -25,7 +25,6 @@ import jax
 
 jax.config.update("jax_enable_x64", True)
 
-
 import jaxcluster as jc  # noqa: E402
 from jaxcluster.bayes_factor import bayes_factor  # noqa: E402
 from jaxcluster.simulate import TRUTH, simulate_pair  # noqa: E402

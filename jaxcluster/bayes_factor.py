@@ -190,7 +190,7 @@ def bayes_factor(
         members=members,
         stars=stars,
         field=density,
-        mismatch=compare(density, stars, members["membership"], scatter),
+        mismatch=compare(density, stars, float(members["membership"].sum()), scatter),
         limits=limits,
         n_outside=n_given - len(stars),
         model=model,

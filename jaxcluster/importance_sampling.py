@@ -11,7 +11,7 @@ Rounds: all searches together give a proposal, which gives a round of draws, whi
 proposal, until a round says ln Z = ln ⟨prior L / q⟩ twice as well as asked. Those after it count,
 mostly one: their proposals q were fixed before, so Z is unbiased, and they were not chosen for a
 small error. (The first round of a small error, or all draws, make ln Z of the curved problem of
-`benchmarks/evidence.py` too low by one to two quoted errors.) A posterior that no mixture
+`benchmarks/evidence.py` too low.) A posterior that no mixture
 fits well, as that of most fields without a cluster, gets there by many rounds, which count from the
 ninth on. The posterior takes all draws.
 

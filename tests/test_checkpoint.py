@@ -141,6 +141,8 @@ def test_costs_add_up(stopped):
         spent = stored["seconds"][0]
     found = jc.nested(**arguments, checkpoint=folder)["posterior"].attrs
     assert found["cpu_seconds"] + found["compile_seconds"] > spent
+    assert found["resumed_seconds"] == pytest.approx(spent)
+    assert jc.nested(**arguments)["posterior"].attrs["resumed_seconds"] == 0.0
 
 
 def test_an_interrupted_writing_leaves_the_old_file(stopped, monkeypatch):
