@@ -16,19 +16,29 @@ LOWEST = -1e30  # instead of ln 0, which has no multiples
 
 
 class Evaluate:
-    """The model at rows of numbers, `BATCH` at a time on all devices."""
+    """A model at rows of numbers, `BATCH` at a time on all devices, and its rough one."""
 
     def __init__(self, flat: Flat, unravel: Callable, watch: Stopwatch, like: np.ndarray):
-        def one(row, _):
-            z = unravel(row)
-            parameters, pointwise = flat.describe(z)
-            total = jnp.nan_to_num(flat.model.total(pointwise), nan=LOWEST)
-            return (flat.log_prior(z), jnp.maximum(total, LOWEST)), (parameters, pointwise)
+        def runner(flat):
+            def one(row, _):
+                z = unravel(row)
+                parameters, pointwise = flat.describe(z)
+                total = jnp.nan_to_num(flat.model.total(pointwise), nan=LOWEST)
+                return (flat.log_prior(z), jnp.maximum(total, LOWEST)), (parameters, pointwise)
 
-        self._run = watch.compile(over_chains(one, BATCH), like, None)
-        self.count = 0
+            return watch.compile(over_chains(one, BATCH), like, None)
+
+        self._run = runner(flat)
+        other = flat.model.rough
+        self._rough = self._run if other is None else runner(Flat(other, flat.data))
+        self.count = self.count_rough = 0
         self._checkpoint: Checkpoint | None = None
         self._done, self._known = [], np.empty((0, like.shape[1] + 2))
+
+    @property
+    def total(self) -> int:
+        """Likelihoods so far, rough ones too."""
+        return self.count + self.count_rough
 
     def keep(self, checkpoint: Checkpoint) -> None:
         """Note all evaluations from now on, and take those that a killed run has noted.
@@ -41,29 +51,36 @@ class Evaluate:
 
     def __call__(self, z: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
         """Return the log prior and log likelihood of each row."""
+        self.count += len(z)
+        return self._noted(self._run, z)
+
+    def rough(self, z: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same by the model's rough one, or by itself where it has none."""
+        self.count_rough += len(z)
+        return self._noted(self._rough, z)
+
+    def describe(self, z: Float[np.ndarray, "n d"]):
+        """Return the parameters of each row, and the log likelihood of each datum."""
+        return self._each(self._run, z, 1)
+
+    def _noted(self, run, z):
         n = len(z)
-        self.count += n
         known, self._known = self._known[:n], self._known[n:]
         if np.array_equal(known[:, :-2], z):
             log_prior, log_likelihood = known[:, -2:].T
         else:
             self._known = self._known[:0]
-            log_prior, log_likelihood = self._each(z, 0)
+            log_prior, log_likelihood = self._each(run, z, 0)
         if self._checkpoint is not None:
             self._done.append(np.column_stack([z, log_prior, log_likelihood]))
             if self._checkpoint.due:
                 self._checkpoint.save(evaluations=np.concatenate(self._done))
         return log_prior, log_likelihood
 
-    def describe(self, z: Float[np.ndarray, "n d"]):
-        """Return the parameters of each row, and the log likelihood of each datum."""
-        return self._each(z, 1)
-
-    def _each(self, z, part: int):
+    def _each(self, run, z, part: int):
         n = len(z)
         padded = np.concatenate([z, np.repeat(z[-1:], -n % BATCH, axis=0)])
         parts = [
-            jax.device_get(self._run(some, None)[part])
-            for some in np.split(padded, len(padded) // BATCH)
+            jax.device_get(run(some, None)[part]) for some in np.split(padded, len(padded) // BATCH)
         ]
         return jax.tree.map(lambda *a: np.concatenate(a)[:n], *parts)

@@ -5,15 +5,15 @@ to all its draws, weighted towards prior × L^β, and a batch is drawn from it, 
 `FEW` effective draws allow, until it is 1. Draws count by the mixture of all proposals so far
 (Owen & Zhou 2000; Cornuet et al. 2012), and the largest weights are clipped for the fit, or a
 single draw that finds something better would be all that the next proposal knows (Koblents &
-Míguez 2015).
+Míguez 2015). L is the model's `rough` one where it has one; its draws are then used no further.
 
-Rounds: all searches together give a proposal, which gives a round of draws, which improve the
-proposal, until a round says ln Z = ln ⟨prior L / q⟩ twice as well as asked. Those after it count,
-mostly one: their proposals q were fixed before, so Z is unbiased, and they were not chosen for a
-small error. (The first round of a small error, or all draws, make ln Z of the curved problem of
-`benchmarks/evidence.py` too low.) A posterior that no mixture
-fits well, as that of most fields without a cluster, gets there by many rounds, which count from the
-ninth on. The posterior takes all draws.
+Rounds: draws of all searches' proposals give a proposal, which gives a round of draws, which
+improve the proposal, until a round says ln Z = ln ⟨prior L / q⟩ twice as well as asked. Those after
+it count, mostly one: their proposals q were fixed before, so Z is unbiased, and they were not
+chosen for a small error. (The first round of a small error, or all draws, make ln Z of the curved
+problem of `benchmarks/evidence.py` too low.) A posterior that no mixture fits well, as that of most
+fields without a cluster, gets there by many rounds, which count from the ninth on. The posterior
+takes all draws.
 
 How it knows that it fails: at least 90 % of the posterior must lie where two searches, which know
 nothing of each other, have both been, else there is a further search, up to four; error and number
@@ -187,34 +187,32 @@ def importance(
         nonlocal said
         if progress is not None and time.monotonic() - said > 1.0:
             said = time.monotonic()
-            progress(f"{stage}: {evaluate.count} evaluations, {line}")
+            progress(f"{stage}: {evaluate.total} evaluations, {line}")
 
-    first = jax.vmap(flat.draw)(jax.random.split(prior_key, MOST_SEARCHES * FIRST))
+    first = jax.vmap(flat.draw)(jax.random.split(prior_key, (MOST_SEARCHES + 1) * FIRST))
     _, unravel = ravel_pytree(jax.tree.map(lambda a: a[0], first))
     rows = np.asarray(jax.vmap(lambda one: ravel_pytree(one)[0])(first))
-    prior = np.split(rows, MOST_SEARCHES)
+    prior = np.split(rows, MOST_SEARCHES + 1)
     evaluate = Evaluate(flat, unravel, watch, rows[:BATCH])
 
     def failed(reason: str) -> NotConvergedError:
         account = {**watch.record(), "resumed_seconds": watch.resumed}
-        return NotConvergedError(reason, {**account, "evaluations": evaluate.count})
+        return NotConvergedError(reason, {**account, "evaluations": evaluate.total})
 
-    pool = Draws(evaluate, prior[0])
+    pool = Draws(evaluate, prior[-1])
     require_finite(pool.log_likelihood[pool.log_likelihood > LOWEST])
     kept = Checkpoint(
         checkpoint,
         "importance",
         flat,
         key,
-        pool.log_likelihood,
+        np.concatenate([pool.log_likelihood, evaluate.rough(rows[:BATCH])[1]]),
         watch,
         tolerance=tolerance,
         draws=draws,
     )
     evaluate.keep(kept)
-    stage = "search 1"
-    proposal, power = search(pool, rng, say)
-    found, powers, each = [proposal], [power], []
+    found, powers, each = [], [], []
     twice = 0.0
     while twice < SEEN_TWICE:
         if len(powers) == MOST_SEARCHES:
@@ -223,11 +221,16 @@ def importance(
                 "searches: there may be more modes"
             )
         stage = f"search {len(powers) + 1}"
-        part = Draws(evaluate, prior[len(powers)])
+        part = Draws(evaluate.rough, prior[len(powers)])
         proposal, power = search(part, rng, say)
-        found.append(proposal)
         powers.append(power)
-        pool.join(part)
+        if model.rough is None:
+            pool.join(part)
+        if proposal is not None:
+            found.append(proposal)
+            pool.add(proposal, proposal.draw(rng, FIRST))
+        if len(found) < 2:
+            continue
         stage = "rounds"
         done = rounds(pool, rng, tolerance, draws, say)
         each += done.each
@@ -237,7 +240,7 @@ def importance(
                 f"(asked: {tolerance:g}), Pareto k {done.tail_index:.2f}, "
                 f"{effective(pool.log_weights()):.0f} effective draws (asked: {draws})"
             )
-        twice = seen_twice(pool, [q for q in found if q is not None], done.proposal)
+        twice = seen_twice(pool, found, done.proposal)
 
     log_w = pool.log_weights()
     weights = np.exp(log_w - logsumexp(log_w))
@@ -247,7 +250,8 @@ def importance(
         "log_evidence": done.log_evidence,
         "log_evidence_error": done.error,
         "information": float(weights @ pool.log_likelihood) - done.log_evidence,
-        "evaluations": evaluate.count,
+        "evaluations": evaluate.total,
+        "rough_evaluations": evaluate.count_rough,
         "ess": effective(log_w),
         "tail_index": done.tail_index,
         "seen_twice": twice,

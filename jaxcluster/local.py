@@ -27,8 +27,8 @@ from jaxcluster.gaussian import (
 )
 
 BLOCK = 32  # stars, fewer in small samples: a block should not span the whole diagram
-CHUNK = 16  # components
-TILES = 64  # of a group: 32 000 pairs, whose sums stay in the cache
+CHUNK = 8  # components
+TILES = 128  # of a group: 32 000 pairs, whose sums stay in the cache
 
 
 def _block_size(n: int) -> int:

@@ -48,6 +48,8 @@ class Model(eqx.Module):
         real: which entries of `pointwise` are data, all by default. The others, at the end, only
             fill it up to a round number, so that models of like many stars compile once (see
             `Stars.filled_up`).
+        rough: the same with a quicker likelihood, which is to be right to some nats: `importance`
+            searches with it.
 
     A parameter that `pointwise` asks for and the prior lacks is a KeyError; a prior that
     `pointwise` never reads is a ValueError when sampling starts.
@@ -58,6 +60,7 @@ class Model(eqx.Module):
     null: Callable[[Any], Float[Array, ""]] | None = None
     cluster: Callable[[Parameters], Any] | None = None
     real: Bool[Array, " n"] | None = None
+    rough: "Model | None" = None
 
     @classmethod
     def from_density(

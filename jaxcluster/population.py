@@ -44,7 +44,7 @@ def combine(magnitude: Float[Array, "*#s"], flux: Float[Array, "*#s"]) -> Float[
     −2.5 lg 2 = −0.7526 mag for equal ones. The logarithm is a float32 one (error 1e-7 mag).
     """
     ratio = flux * jnp.exp(magnitude / MAG)
-    return magnitude - MAG * jnp.log1p(ratio.astype(jnp.float32))
+    return magnitude - MAG * jnp.log((1.0 + ratio).astype(jnp.float32))
 
 
 def mass_ratio_edges(n: int) -> Float[np.ndarray, " e"]:

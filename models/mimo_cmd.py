@@ -6,6 +6,8 @@ Default priors after Li & Shao (2022, Table 1), wider where real clusters need i
 and edit it to try something else; `jaxcluster bayes-factor --model FILE.py` takes the copy.
 """
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 from numpyro.distributions import LogUniform, Uniform
@@ -64,12 +66,16 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_m
     log_field = field(stars)  # has no parameters: once per star
     competitor = jnp.pad(log_field, (0, len(filled) - n), mode="edge")
 
-    def pointwise(parameters, stars):  # those of `build`, as their field is
-        f = parameters["field_fraction"]
-        log_cluster = population(parameters)(filled)
-        return jnp.logaddexp(jnp.log(f) + competitor, jnp.log1p(-f) + log_cluster)
+    def model(population, rough=None):
+        def pointwise(parameters, stars):  # those of `build`, as their field is
+            f = parameters["field_fraction"]
+            log_cluster = population(parameters)(filled)
+            return jnp.logaddexp(jnp.log(f) + competitor, jnp.log1p(-f) + log_cluster)
 
-    def null(stars):
-        return log_field.sum()
+        real = jnp.arange(len(filled)) < n
+        return jc.Model(prior, pointwise, lambda stars: log_field.sum(), population, real, rough)
 
-    return jc.Model(prior, pointwise, null, population, real=jnp.arange(len(filled)) < n)
+    coarse = replace(
+        population, n_masses=population.n_masses // 2, n_mass_ratios=population.n_mass_ratios // 2
+    )
+    return model(population, rough=model(coarse))

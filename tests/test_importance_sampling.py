@@ -171,6 +171,22 @@ def test_falls_back_to_nested_and_says_why(monkeypatch):
     assert found["evaluations"] > 2 * importance_sampling.FIRST + len(found["dead_log_weight"])
 
 
+@pytest.mark.parametrize("wrong", [0.3, 2.0])
+def test_a_rough_likelihood_steers_and_no_more(wrong):
+    """Off by `wrong` widths and half as wide again: the evidence is that of the likelihood."""
+
+    def gaussian(at, width):
+        return jc.Model(box(4, 5.0), lambda p, data: dist.Normal(at, width).log_prob(p["x"]))
+
+    exact = gaussian(0.5, 0.3)
+    rough = gaussian(0.5 + 0.3 * wrong, 0.45)
+    model = jc.Model(exact.prior, exact.pointwise, rough=rough)
+    found = importance(model, None, key=jax.random.key(0))["posterior"].attrs
+    assert abs(found["log_evidence"] + 4 * np.log(10.0)) < 4 * found["log_evidence_error"]
+    assert found["log_evidence_error"] < 0.1
+    assert 500 < found["rough_evaluations"] < found["evaluations"] - 500
+
+
 def test_the_same_key_gives_the_same_numbers():
     model = jc.Model(box(3, 5.0), lambda p, data: dist.Normal(0, 0.5).log_prob(p["x"]))
     a, b, c = (
