@@ -28,7 +28,7 @@ from jaxcluster.gaussian import (
 
 BLOCK = 32  # stars, fewer in small samples: a block should not span the whole diagram
 CHUNK = 8  # components
-TILES = 128  # of a group: 32 000 pairs, whose sums stay in the cache
+TILES = 128  # of a group: 32 000 pairs, whose sums stay in the cache; twice as many for gradients
 
 
 def _block_size(n: int) -> int:
@@ -66,8 +66,8 @@ def _running_total(counts):
     return inner.ravel()[:n]
 
 
-def _over_tiles(live, start, add):
-    """Fold `sums = add(sums, blocks, chunks)` over the live tiles, a group of `TILES` at a time.
+def _over_tiles(live, size, start, add):
+    """Fold `sums = add(sums, blocks, chunks)` over the live tiles, `size` at a time.
 
     Block m, which is none, fills the last group up. The loop is as long as there are live tiles.
     """
@@ -75,11 +75,11 @@ def _over_tiles(live, start, add):
     rank = _running_total(live.ravel().astype(jnp.float32))  # exact up to 2²⁴ live tiles
 
     def group(i, sums):
-        wanted = (i * TILES + jnp.arange(TILES)).astype(rank.dtype)
+        wanted = (i * size + jnp.arange(size)).astype(rank.dtype)
         tile = jnp.searchsorted(rank, wanted, side="right", method="scan_unrolled")
         return add(sums, tile // n_chunks, jnp.where(tile < live.size, tile % n_chunks, 0))
 
-    groups = (rank[-1].astype(int) + TILES - 1) // TILES
+    groups = (rank[-1].astype(int) + size - 1) // size
     return jax.lax.fori_loop(0, groups, group, start)
 
 
@@ -108,7 +108,7 @@ def _density(x, noise, weights, means, covs, reach):
         return density.at[blocks].add(total, mode="drop")
 
     live = _live_tiles(x, noise, weights, means, covs, reach)
-    return _over_tiles(live, jnp.zeros(x.shape[:2], x.dtype), add)
+    return _over_tiles(live, TILES, jnp.zeros(x.shape[:2], x.dtype), add)
 
 
 class _Sums(NamedTuple):
@@ -152,15 +152,16 @@ class _Sums(NamedTuple):
         """Sum terms over one side of each tile [T, …], one step of a loop for each member."""
         blocks = jnp.minimum(blocks, self.live.shape[0] - 1)
         stars, components = [a[blocks] for a in self.stars], [a[chunks] for a in self.components]
+        stars, components = [a.T for a in stars], [a.T for a in components]
         through, held = (stars, components) if over_stars else (components, stars)
 
         def step(sums, members):
-            one = [a[:, None] for a in members]
+            one = [a[None, :] for a in members]
             terms = self._terms(one, held) if over_stars else self._terms(held, one)
             return [s + term for s, term in zip(sums, terms, strict=True)], None
 
         start = [jnp.zeros_like(held[0])] * self._n_sums
-        return jax.lax.scan(step, start, [a.T for a in through])[0]
+        return [a.T for a in jax.lax.scan(step, start, through)[0]]
 
     def over_stars(self, total):
         """Q [k], A1 [k, d] and A2 [k, d, d], added up in dtype `total`."""
@@ -174,7 +175,7 @@ class _Sums(NamedTuple):
             ]
 
         start = [jnp.zeros(self.components[0].shape, total)] * self._n_sums
-        q, *rest = (a.ravel() for a in _over_tiles(self.live, start, add))
+        q, *rest = (a.ravel() for a in _over_tiles(self.live, 2 * TILES, start, add))
         return q, *self._split(rest)
 
     def over_components(self):
@@ -185,7 +186,7 @@ class _Sums(NamedTuple):
             return [a.at[blocks].add(b, mode="drop") for a, b in zip(sums, new, strict=True)]
 
         start = [jnp.zeros_like(self.stars[0])] * self._n_sums
-        _, *rest = (a.ravel() for a in _over_tiles(self.live, start, add))
+        _, *rest = (a.ravel() for a in _over_tiles(self.live, 2 * TILES, start, add))
         return self._split(rest)
 
     def _split(self, sums):
