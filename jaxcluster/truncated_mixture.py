@@ -23,6 +23,7 @@ from jaxcluster.gaussian import log_density
 
 FOLDS = 5
 NARROWEST = 1e-3  # mag; below Gaia's errors. Stars listed several times have distance 0
+SHORT, LONG = 30, 500  # steps of EM, at most (Biernacki et al. 2003)
 
 
 def inside(
@@ -66,7 +67,7 @@ def fit_gaussians(
         x: (magnitude, colour) of the stars, mag, all inside the limits.
         limits: (lo, hi) of the magnitudes.
         numbers: of Gaussians, tried in order until two in a row do not improve on the best.
-        rng: for the starts, three of each number.
+        rng: for the starts, three of each number; the best after a short EM goes on.
 
     Returns:
         The mixture with weights π_k / Z_k, so that it integrates to 1 inside the limits.
@@ -75,8 +76,9 @@ def fit_gaussians(
     t, bounds = (x - centre) / unit, (np.asarray(limits) - centre[0]) / unit[0]
     best, worse = (np.inf, None), 0
     for k in numbers:
-        fits = [_em(t, k, bounds, rng) for _ in range(3 if k > 1 else 1)]
-        log_like, parameters = max(fits, key=lambda fit: fit[0])
+        starts = [_start(t, k, rng) for _ in range(3 if k > 1 else 1)]
+        short = [_em(t, start, bounds, SHORT) for start in starts]
+        log_like, parameters = _em(t, max(short, key=lambda fit: fit[0])[1], bounds, LONG)
         bic = (6 * k - 1) * np.log(len(t)) - 2 * log_like
         best, worse = ((bic, parameters), 0) if bic < best[0] else (best, worse + 1)
         if worse == 2:
@@ -127,12 +129,11 @@ def fit_folds(
     return Folds(jax.tree.map(lambda *a: jnp.stack(a), *fits), label, left_out)
 
 
-def _em(t, k: int, limits, rng):
-    """Return log likelihood and parameters of k Gaussians truncated at the limits."""
+def _em(t, parameters, limits, steps):
+    """Return log likelihood and parameters of Gaussians truncated at the limits."""
     features = np.stack([t[:, 0] ** 0, *t.T, t[:, 0] ** 2, t[:, 0] * t[:, 1], t[:, 1] ** 2], 1)
-    parameters = _start(t, k, rng)
     best = -np.inf, parameters
-    for _ in range(500):
+    for _ in range(steps):
         log_terms = _coefficients(*parameters, limits) @ features.T
         shift = log_terms.max(axis=0)
         terms = np.exp(log_terms - shift)
