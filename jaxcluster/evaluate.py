@@ -30,7 +30,7 @@ class Evaluate:
 
         self._run = runner(flat)
         other = flat.model.rough
-        self._rough = self._run if other is None else runner(Flat(other, flat.data))
+        self._rough = None if other is None else runner(Flat(other, flat.data))
         self.count = self.count_rough = 0
         self._checkpoint: Checkpoint | None = None
         self._done, self._known = [], np.empty((0, like.shape[1] + 2))
@@ -55,7 +55,9 @@ class Evaluate:
         return self._noted(self._run, z)
 
     def rough(self, z: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the same by the model's rough one, or by itself where it has none."""
+        """Return the same of the model's rough one, or of itself where it has none."""
+        if self._rough is None:
+            return self(z)
         self.count_rough += len(z)
         return self._noted(self._rough, z)
 

@@ -41,7 +41,7 @@ from jaxcluster.student_mixture import StudentMixture, fit_mixture
 from jaxcluster.weighted_draws import Draws, effective, mean_and_error, tail_index
 
 FIRST = 480  # draws from the prior that a search begins with
-ROUND = 960  # draws of a round
+ROUND = 960  # draws of a round, and four times as many once patience is over
 FEW = 60  # effective draws that a search keeps
 CLIPPED = 40  # effective draws that its fit sees at least, and a round's five times as many
 MOST_STEPS = 150  # of a search
@@ -132,7 +132,8 @@ def rounds(pool: Draws, rng, tolerance: float, least: int, say) -> Rounds:
     counted, each, settled = [], [], False
     while True:
         proposal = _fit(pool, 1.0, 5 * CLIPPED, rng)
-        log_w = pool.add(proposal, proposal.draw(rng, ROUND))
+        size = ROUND if settled or len(each) < PATIENCE else 4 * ROUND
+        log_w = pool.add(proposal, proposal.draw(rng, size))
         each.append(mean_and_error(log_w))
         if settled or len(each) > PATIENCE:
             counted.append(log_w)

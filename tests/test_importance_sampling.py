@@ -9,7 +9,8 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, multivariate_t
 
 import jaxcluster as jc
-from jaxcluster import importance_sampling
+from jaxcluster import checkpoint, importance_sampling
+from jaxcluster.evaluate import Evaluate
 from jaxcluster.importance_sampling import NotConvergedError, importance, seen_twice
 from jaxcluster.sample import systematic
 from jaxcluster.student_mixture import NU, StudentMixture, fit_mixture
@@ -171,17 +172,19 @@ def test_falls_back_to_nested_and_says_why(monkeypatch):
     assert found["evaluations"] > 2 * importance_sampling.FIRST + len(found["dead_log_weight"])
 
 
+def gaussian_with_rough(wrong):
+    """Gaussian in a box, and a rough one that is off by `wrong` widths and half as wide again."""
+
+    def at(place, width):
+        return lambda p, data: dist.Normal(place, width).log_prob(p["x"])
+
+    rough = jc.Model(box(4, 5.0), at(0.5 + 0.3 * wrong, 0.45))
+    return jc.Model(rough.prior, at(0.5, 0.3), rough=rough)
+
+
 @pytest.mark.parametrize("wrong", [0.3, 2.0])
 def test_a_rough_likelihood_steers_and_no_more(wrong):
-    """Off by `wrong` widths and half as wide again: the evidence is that of the likelihood."""
-
-    def gaussian(at, width):
-        return jc.Model(box(4, 5.0), lambda p, data: dist.Normal(at, width).log_prob(p["x"]))
-
-    exact = gaussian(0.5, 0.3)
-    rough = gaussian(0.5 + 0.3 * wrong, 0.45)
-    model = jc.Model(exact.prior, exact.pointwise, rough=rough)
-    found = importance(model, None, key=jax.random.key(0))["posterior"].attrs
+    found = importance(gaussian_with_rough(wrong), None, key=jax.random.key(0))["posterior"].attrs
     assert abs(found["log_evidence"] + 4 * np.log(10.0)) < 4 * found["log_evidence_error"]
     assert found["log_evidence_error"] < 0.1
     assert 500 < found["rough_evaluations"] < found["evaluations"] - 500
@@ -200,3 +203,23 @@ def test_hopeless_priors():
     model = jc.Model(box(2, 5.0), lambda p, data: -jnp.inf * jnp.ones(1) + 0.0 * p["x"].sum())
     with pytest.raises(ValueError, match="no prior draw has"):
         jc.fast(model, None, key=jax.random.key(0))
+
+
+def test_rough_likelihoods_are_kept_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    model = gaussian_with_rough(0.3)
+    run, calls = Evaluate._each, []
+
+    def spy(self, *arguments):
+        calls.append(arguments)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Evaluate, "_each", spy)
+    numbers = []
+    for _ in range(2):
+        found = importance(model, None, key=jax.random.key(0), checkpoint=tmp_path)["posterior"]
+        numbers.append((found.attrs["log_evidence"], found["x"].values.sum(), len(calls)))
+        calls.clear()
+    assert numbers[0][:2] == numbers[1][:2]
+    # what the checkpoint knows its run by, and the posterior's parameters
+    assert numbers[1][2] == 3 < numbers[0][2]
