@@ -12,22 +12,26 @@ sum by plain autodiff of numpyro's `MixtureSameFamily` of `MultivariateNormal`, 
 kernel's, where its n × k arrays fit in memory. `|Δ|` is the largest difference in ln(field + p) of
 one star, local in this precision against dense in float64.
 
-`--quick` on one core of an EPYC, the other busy, jax 0.10.2 (the dense float32 ratio of the largest
-case was 3.7 in an earlier run, the float64 one 3.7 against 1.8 here):
+On one core of an EPYC, the other busy, jax 0.10.2, 2026-11-22:
 
         n     k  pairs    dense   +grad   local   +grad  10⁹/s  ratio: dense  local  peer    |Δ|
-      100   500  float32   0.29    0.52    0.09    0.29   0.17           1.8    3.2    43  4e-06
-      100   500  float64   0.41    1.42    0.08    0.49   0.12           3.5    6.0    16  4e-14
-      100  5760  float32   2.09    7.27    0.36    1.60   0.28           3.5    4.4    29  4e-06
-      100  5760  float64   3.82   12.51    0.49    3.63   0.15           3.3    7.4    29  1e-11
-     1228   500  float32   2.10    5.96    0.22    1.24   0.29           2.8    5.7    54  8e-06
-     1228   500  float64   7.63   11.73    0.35    2.78   0.08           1.5    8.0    44  2e-11
-     1228  5760  float32  43.31  184.29    1.98    9.77   0.16           4.3    4.9     –  1e-05
-     1228  5760  float64  72.41  132.32    2.29   15.58   0.10           1.8    6.8     –  4e-11
+      100   500  float32    0.20    0.70    0.09    0.45   0.25           3.5    4.8    34  4e-06
+      100   500  float64    0.37    1.51    0.11    0.55   0.13           4.0    5.2    16  2e-13
+      100  5760  float32    1.60    7.14    0.30    2.49   0.36           4.5    8.3    36  4e-06
+      100  5760  float64    3.76   11.37    0.60    4.04   0.15           3.0    6.7    32  1e-13
+     1228   500  float32    1.56    6.03    0.22    1.38   0.39           3.9    6.2    47  8e-06
+     1228   500  float64    3.96   12.58    0.48    3.31   0.15           3.2    6.9    32  2e-13
+     1228  5760  float32   27.96   80.04    1.08    7.20   0.25           2.9    6.6     –  1e-05
+     1228  5760  float64   38.40  128.40    1.93   20.14   0.18           3.3   10.4     –  2e-15
+    10000   500  float32   11.97   36.14    0.99    6.64   0.42           3.0    6.7     –  3e-05
+    10000   500  float64   25.79   75.57    2.19   13.71   0.19           2.9    6.3     –  2e-13
+    10000  5760  float32  165.32  660.99    9.15   59.20   0.35           4.0    6.5     –  2e-05
+    10000  5760  float64  332.90 1160.61   13.47  111.48   0.17           3.5    8.3     –  2e-15
+   100000  5760  float32    1888     –     132       –      –             –      –     –      –
 
-Skipping pairs makes a value 3 to 32 times faster, a value and gradient 2 to 19 times. The gradient,
-here by all arguments, costs 3 to 8 local values; models need it by w, μ and V only, one of the two
-passes (`benchmarks/ngc2682.py cost`). Compiling the functions of a line takes 7 to 13 s.
+Skipping pairs makes a value 2 to 26 times faster, a value and gradient 2 to 11 times. The gradient,
+here by all arguments, costs 5 to 10 local values; models need it by w, μ and V only, one of the two
+passes (`benchmarks/ngc2682.py cost`). Compiling the functions of a line takes 9 to 13 s.
 """
 
 import argparse

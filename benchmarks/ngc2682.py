@@ -26,12 +26,14 @@ DATA/field.parquet --limits 8,18 --seed N`), on one core with the other busy for
        2  -692.56 ± 0.05    -2692.48      868.56                 14 304     64          2  1.1 GB
        1  -696.17 ± 0.04    -2685.01      863.74     12.1        11 808     55    19 or 2  1.4 GB
        2  -696.64 ± 0.09    -2700.73      870.36     11.2        19 872     73          2  1.2 GB
+       1  -696.04 ± 0.04    -2694.17      867.78     13.0        14 304     46    29 or 3
+       2  -695.98 ± 0.04    -2684.60      863.65      4.5        13 728     46          3
 
-The first two rows are from before the field's density became a mean of five fits. Fits with other
-seeds differ (`field`), so ln Z of different rows are not of the same model; ± field is the
-jackknife's error. In the last row one draw of the fourth round carried a weight that eight rounds
-had to average out. Posteriors agree within their last digit. The floor: 0.5 to 0.7 million pairs at
-1.0 to 1.3 ns are 0.5 to 0.9 ms a likelihood, 7 to 13 s for 14 000.
+The first two rows are from before the field's density became a mean of five fits, the last two
+search with half the cells (10 000 of the evaluations). Fits with other seeds differ (`field`), so
+ln Z of different rows are not of the same model; ± field is the jackknife's error. Posteriors agree
+within their last digit. The floor: 0.5 million pairs at 0.8 to 1.3 ns are 0.4 to 0.7 ms a
+likelihood, 6 to 10 s for 14 000. Of the 46 s the search takes 13, the rounds 11, the field 8.
 
 MIST, the same: log10 BF 762.7 ± 0.3, ln Z -926.61 ± 0.60 (229 nats below PARSEC's), rank p 0.81,
 510 347 evaluations, 2337 CPU s + 29 s; log age 9.578 (9.569, 9.583), [M/H] 0.306 (0.301, 0.312),
@@ -48,11 +50,11 @@ CPU s in all on a busy core, peak memory 1.9 GB.
 says ± 19 to 57. Halves of the field differ by 45 where the said errors make 45, at 100 of the stars
 by 4.2 where they make 3.6 (rms of eight splits).
 
-`cost` at 320 × 16 cells, other core busy: cells 1.6 ms, value 3.2 ms, value and gradient 14.3 ms
-(4.5 values); first calls 7, 11 and 25 s. Medians of CPU time with the field's densities given and
-the code before (2.2, 4.1, 14.3 ms; 5, 6, 23 s) in turn with it; the quickest of 30 took 1.15, 2.2
-and 10.9 ms (1.35, 2.8, 11.1). In a `lax.map` of 200 points a value costs 2.4 ms at prior draws
-(4.7 before) and 3.1 near the mode (4.1), with its gradient 11.8 (17.1) and 14.0 (14.8).
+`cost` at 320 × 16 cells, one core, a quiet moment: cells 1.05 ms, value 2.1 ms, value and gradient
+9.5 ms (4.6 values); medians of 20 CPU times, first calls 7, 10 and 24 s. With a busy neighbour the
+same took 1.0, 3.9 and 13.3 ms. The quickest of 60: 0.85, 1.8 and 8.3 ms (0.9, 1.95 and 10.5 before
+tiles of eight cells and a gradient along the tiles). At 160 × 8 cells a value is 1.0 ms, which is
+what searches for the posterior.
 
 `converge`, ln L at the best fit (bar: doubling moves it by less than 0.5):
 

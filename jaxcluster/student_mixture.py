@@ -7,6 +7,7 @@ by AIC, since a proposal need not be simple. Everything here is numpy: a few hun
 compiling would take longest.
 """
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -101,7 +102,9 @@ def _em(y, weights, effective, k, rng):
     d = y.shape[1]
     label = np.zeros(len(y), int)
     if k > 1:
-        centres, _ = kmeans2(y[systematic(weights, 500, rng)], k, minit="++", rng=rng)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # an empty one, which EM drops
+            centres, _ = kmeans2(y[systematic(weights, 500, rng)], k, minit="++", rng=rng)
         label = ((y[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
     share, scale = np.eye(k)[:, label], np.ones((k, len(y)))
     old = -np.inf
