@@ -10,7 +10,7 @@ Lee & Scott (2012), Computational Statistics & Data Analysis 56, 2816.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -129,7 +129,7 @@ def fit_folds(
     return Folds(jax.tree.map(lambda *a: jnp.stack(a), *fits), label, left_out)
 
 
-def _em(t, parameters, limits, steps):
+def _em(t, parameters: tuple[Any, Any, Any], limits, steps: int):
     """Return log likelihood and parameters of Gaussians truncated at the limits."""
     features = np.stack([t[:, 0] ** 0, *t.T, t[:, 0] ** 2, t[:, 0] * t[:, 1], t[:, 1] ** 2], 1)
     best = -np.inf, parameters
