@@ -45,6 +45,16 @@ In coordinates through Φ, `nested 100 50` (100 seeds, 50 live points, 21 slices
 The scatter is as quoted; the curved one is biased by one quoted error, with so few live points.
 With 35 slices the correlated one had 0.057, 0.610, 0.602, 1.01; the others were not run.
 
+`mocks 20`, fast, 96 × 6 cells:
+
+    problem       error     scatter      quoted       ratio       worst evaluations       CPU s
+    shipped           -       0.044       0.047        0.93        2.15       14539        16.8
+   in field           -       9.872       0.045      219.65      557.27       23611        42.5
+
+So in at least one of 20 runs both searches ended in the same local maximum, some 40 nats from the
+others, and nothing said so. Which seeds, and why, is the first thing to find out. (An older state
+had 0.037 in 8 seeds.)
+
 The mock of `jaxcluster demo` at 96 × 6 cells. By `fast` ln Z is -133.47 ± 0.06 in 12 480
 evaluations, 22 CPU s. By dynesty, from the same jitted likelihood:
 
