@@ -16,8 +16,7 @@ five narrow Gaussians. All in boxes, so ln Z is minus the log of the box's volum
   two modes       0.004       0.027       0.027        1.00        2.46        6706         1.1
      curved      -0.017       0.044       0.042        1.04        2.77        8272         1.7
 
-none fell back to nested sampling. Without the draws of the search, as where a model has a rough
-likelihood, the error of the curved one was -0.034; with 1440 instead of 480 first draws -0.027.
+none fell back to nested sampling.
 
 Nested sampling, before bounded parameters went through Φ. Measured on one core, 2026-11-22.
 The default is 3 slices a parameter, here 21.
@@ -52,8 +51,7 @@ With 35 slices the correlated one had 0.057, 0.610, 0.602, 1.01; the others were
    in field           -       9.872       0.045      219.65      557.27       23611        42.5
 
 So in at least one of 20 runs both searches ended in the same local maximum, some 40 nats from the
-others, and nothing said so. Which seeds, and why, is the first thing to find out. (An older state
-had 0.037 in 8 seeds.)
+others, and nothing said so. Which seeds, and why, is the first thing to find out.
 
 The mock of `jaxcluster demo` at 96 × 6 cells. By `fast` ln Z is -133.47 ± 0.06 in 12 480
 evaluations, 22 CPU s. By dynesty, from the same jitted likelihood:
@@ -63,9 +61,7 @@ evaluations, 22 CPU s. By dynesty, from the same jitted likelihood:
     rwalk             200   -132.32 ± 0.36        178 980    211
     rslice, 6 slices  100   -134.05 ± 0.52        111 501    122
 
-The random walks are too short, by 3.2 quoted errors with 200 points. The posterior draws of the
-slices, put into ⟨q / (prior L)⟩ with the last proposal q of `fast`, say -133.475, and none of them
-lies where q had less than a hundredth of their density.
+The random walks are too short, by 3.2 quoted errors with 200 points.
 """
 
 import os

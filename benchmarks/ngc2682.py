@@ -32,8 +32,8 @@ DATA/field.parquet --limits 8,18 --seed N`), on one core with the other busy for
 The first two rows are from before the field's density became a mean of five fits, the last two
 search with half the cells (10 000 of the evaluations). Fits with other seeds differ (`field`), so
 ln Z of different rows are not of the same model; ± field is the jackknife's error. Posteriors agree
-within their last digit. The floor: 0.5 million pairs at 0.8 to 1.3 ns are 0.4 to 0.7 ms a
-likelihood, 6 to 10 s for 14 000. Of the 46 s the search takes 13, the rounds 11, the field 8.
+within their last digit. The floor: 0.56 million pairs at 0.8 to 1.3 ns are 0.5 to 0.7 ms a
+likelihood, 6 to 10 s for 14 000.
 
 MIST, the same: log10 BF 762.7 ± 0.3, ln Z -926.61 ± 0.60 (229 nats below PARSEC's), rank p 0.81,
 510 347 evaluations, 2337 CPU s + 29 s; log age 9.578 (9.569, 9.583), [M/H] 0.306 (0.301, 0.312),
@@ -46,15 +46,14 @@ NUTS, 2 × (400 + 400) steps, 320 × 16 cells: log age 9.652 (9.649, 9.654), [M/
 scatter 0.019: nested's posterior. 39 156 gradients of trees, 4800 of climbs and 1000 values, 764
 CPU s in all on a busy core, peak memory 1.9 GB.
 
-`field 12`: the sum of ln φ at the 1228 stars is -2671 to -2693, 6 to 7 from seed to seed; each fit
-says ± 19 to 57. Halves of the field differ by 45 where the said errors make 45, at 100 of the stars
-by 4.2 where they make 3.6 (rms of eight splits).
+`field 8`: the sum of ln φ at the stars is -2679 to -2702, 7 from seed to seed; each fit says ± 23
+to 56. Halves of the field differ by 40.5 where the said errors make 43.2, at 100 of the stars by
+3.5 where they make 3.3 (rms of eight splits).
 
-`cost` at 320 × 16 cells, one core, a quiet moment: cells 1.05 ms, value 2.1 ms, value and gradient
-9.5 ms (4.6 values); medians of 20 CPU times, first calls 7, 10 and 24 s. With a busy neighbour the
-same took 1.0, 3.9 and 13.3 ms. The quickest of 60: 0.85, 1.8 and 8.3 ms (0.9, 1.95 and 10.5 before
-tiles of eight cells and a gradient along the tiles). At 160 × 8 cells a value is 1.0 ms, which is
-what searches for the posterior.
+`cost`, one core, the other busy, medians (and quickest) of 60 CPU times: at 320 × 16 cells 1.03
+(0.85) ms for the cells, 3.1 (2.6) a value, 11.3 (9.3) a value and gradient; at 160 × 8 cells, which
+search, 0.85 (0.71), 1.15 (0.95), 6.2 (4.9). In a quiet moment before, 20 calls at 320 × 16 cells
+had medians of 1.05, 2.1 and 9.5 ms. First calls take 6 to 8, 10 and 26 to 29 s.
 
 `converge`, ln L at the best fit (bar: doubling moves it by less than 0.5):
 
@@ -143,19 +142,27 @@ def converge(stars, field):
 
 
 def cost(stars, field):
-    """Print the CPU time of cells, value, and value and gradient at the best fit, medians of 20."""
+    """Print the CPU time of cells, value, and value and gradient at the best fit, of 60 calls."""
     best = best_fit(stars, field)
-    model = load_model("mimo_cmd")(stars, field=field, limits=LIMITS)
-    cells = jax.jit(lambda p: model.cluster(p).cells)
-    value = jax.jit(lambda p: model.log_likelihood(p, stars))
-    gradient = jax.jit(jax.value_and_grad(lambda p: model.log_likelihood(p, stars)))
-    for name, function in (("cells", cells), ("value", value), ("value and gradient", gradient)):
-        times = []
-        for _ in range(21):
-            begin = time.process_time()
-            jax.block_until_ready(function(best))
-            times.append(time.process_time() - begin)
-        print(f"{name:>18}: {1e3 * np.median(times[1:]):6.2f} ms, first call {times[0]:.1f} s")
+    for masses, ratios in ((320, 16), (160, 8)):
+        options = {"n_masses": masses, "n_mass_ratios": ratios}
+        model = load_model("mimo_cmd")(stars, field=field, limits=LIMITS, **options)
+        functions = {
+            "cells": lambda p, m=model: m.cluster(p).cells,
+            "value": lambda p, m=model: m.log_likelihood(p, stars),
+            "value and gradient": jax.value_and_grad(lambda p, m=model: m.log_likelihood(p, stars)),
+        }
+        for name, function in functions.items():
+            run, times = jax.jit(function), []
+            for _ in range(61):
+                begin = time.process_time()
+                jax.block_until_ready(run(best))
+                times.append(time.process_time() - begin)
+            print(
+                f"{masses} x {ratios} {name:>18}: {1e3 * np.median(times[1:]):6.2f} ms, quickest "
+                f"{1e3 * min(times[1:]):6.2f}, first call {times[0]:.1f} s",
+                flush=True,
+            )
 
 
 def field_at_sample(stars, field_stars, seeds):

@@ -85,7 +85,7 @@ def _start() -> None:
             os.environ.setdefault("NPROC", "1")  # of XLA's threads, which split small loops
     base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     jax.config.update("jax_compilation_cache_dir", str(base / "jaxcluster"))
-    # all of it: some 180 small ones took 5 s together
+    # everything: the small ones are many
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 

@@ -31,14 +31,9 @@ class Evaluate:
         self._run = runner(flat)
         other = flat.model.rough
         self._rough = None if other is None else runner(Flat(other, flat.data))
-        self.count = self.count_rough = 0
+        self.count = self.count_rough = 0  # all, and the rough ones of them
         self._checkpoint: Checkpoint | None = None
         self._done, self._known = [], np.empty((0, like.shape[1] + 2))
-
-    @property
-    def total(self) -> int:
-        """Likelihoods so far, rough ones too."""
-        return self.count + self.count_rough
 
     def keep(self, checkpoint: Checkpoint) -> None:
         """Note all evaluations from now on, and take those that a killed run has noted.
@@ -51,7 +46,6 @@ class Evaluate:
 
     def __call__(self, z: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
         """Return the log prior and log likelihood of each row."""
-        self.count += len(z)
         return self._noted(self._run, z)
 
     def rough(self, z: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
@@ -67,6 +61,7 @@ class Evaluate:
 
     def _noted(self, run, z):
         n = len(z)
+        self.count += n
         known, self._known = self._known[:n], self._known[n:]
         if np.array_equal(known[:, :-2], z):
             log_prior, log_likelihood = known[:, -2:].T

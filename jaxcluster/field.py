@@ -171,8 +171,8 @@ def fit_field(
     The kernels' widths maximise the leave-one-out likelihood of the field, the number of Gaussians
     minimises BIC, ω maximises the likelihood of stars left out: one by one of the kernels, in
     folds of the Gaussians. The mean of the five Gaussian fits is no worse than one fit to all, and
-    the sum of ln φ at NGC 2682's 1228 stars scatters by 6 to 7 from seed to seed
-    (`benchmarks/ngc2682.py field`), with one fit by 13.
+    the sum of ln φ at NGC 2682's stars scatters less from seed to seed
+    (`benchmarks/ngc2682.py field`).
 
     `remaining_bias` is the loss of fits to halves of the field: what the stack lacks falls as
     1/n (0.16, 0.08, 0.04 nat with 50, 100, 200 of NGC 2682's field stars), so it loses by halving

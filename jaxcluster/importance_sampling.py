@@ -12,7 +12,7 @@ improve the proposal, until a round says ln Z = ln ⟨prior L / q⟩ twice as we
 it count, mostly one: their proposals q were fixed before, so Z is unbiased, and they were not
 chosen for a small error. (The first round of a small error, or all draws, make ln Z of the curved
 problem of `benchmarks/evidence.py` too low.) A posterior that no mixture fits well, as that of most
-fields without a cluster, gets there by many rounds, which count from the ninth on. The posterior
+fields without a cluster, gets there by larger rounds, which count from the ninth on. The posterior
 takes all draws.
 
 How it knows that it fails: at least 90 % of the posterior must lie where two searches, which know
@@ -188,7 +188,7 @@ def importance(
         nonlocal said
         if progress is not None and time.monotonic() - said > 1.0:
             said = time.monotonic()
-            progress(f"{stage}: {evaluate.total} evaluations, {line}")
+            progress(f"{stage}: {evaluate.count} evaluations, {line}")
 
     first = jax.vmap(flat.draw)(jax.random.split(prior_key, (MOST_SEARCHES + 1) * FIRST))
     _, unravel = ravel_pytree(jax.tree.map(lambda a: a[0], first))
@@ -198,7 +198,7 @@ def importance(
 
     def failed(reason: str) -> NotConvergedError:
         account = {**watch.record(), "resumed_seconds": watch.resumed}
-        return NotConvergedError(reason, {**account, "evaluations": evaluate.total})
+        return NotConvergedError(reason, {**account, "evaluations": evaluate.count})
 
     pool = Draws(evaluate, prior[-1])
     require_finite(pool.log_likelihood[pool.log_likelihood > LOWEST])
@@ -251,7 +251,7 @@ def importance(
         "log_evidence": done.log_evidence,
         "log_evidence_error": done.error,
         "information": float(weights @ pool.log_likelihood) - done.log_evidence,
-        "evaluations": evaluate.total,
+        "evaluations": evaluate.count,
         "rough_evaluations": evaluate.count_rough,
         "ess": effective(log_w),
         "tail_index": done.tail_index,
