@@ -87,9 +87,9 @@ import numpy as np  # noqa: E402
 
 import jaxcluster as jc  # noqa: E402
 from jaxcluster.bayes_factor import bayes_factor, inside  # noqa: E402
+from jaxcluster.climb import climber  # noqa: E402
 from jaxcluster.model import Flat  # noqa: E402
 from jaxcluster.model_files import load_model  # noqa: E402
-from jaxcluster.no_u_turn import climb  # noqa: E402
 from jaxcluster.sample import Stopwatch  # noqa: E402
 
 LIMITS = (8.0, 18.0)
@@ -117,7 +117,8 @@ def best_fit(stars, field, limits=LIMITS, **options):
     """Return the maximum a posteriori parameters of a model with these options."""
     flat = Flat(load_model("mimo_cmd")(stars, field=field, limits=limits, **options), stars)
     start = {n: flat.bijections[n].inv(jnp.asarray(v)) for n, v in BEST.items()}
-    z, _ = climb(flat, jax.tree.map(lambda a: a[None], start), Stopwatch())
+    start = jax.tree.map(lambda a: a[None], start)
+    z, _ = climber(flat, start, Stopwatch())(start)
     return flat.parameters(jax.tree.map(lambda a: a[0], z))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxcluster.climb import STEPS, climber
 from jaxcluster.model import Flat, Model
 from jaxcluster.sample import (
     Progress,
@@ -22,7 +23,6 @@ from jaxcluster.sample import (
 
 PER_CHUNK = 20  # steps of each chain between two reports of progress
 DENSE = 100  # parameters up to which the mass matrix is a full one
-CLIMB = 300  # steps of a climb
 WIDEST = 3.3  # variance of a uniform prior in unconstrained space, π²/3
 
 
@@ -75,7 +75,7 @@ def nuts(
     best = np.argsort(-np.where(np.isfinite(values), values, -np.inf))[:starts]
     z = jax.tree.map(lambda a: a[best], z)
     say(f"climbing from {len(best)} of them, ln L = {values[best].max():.1f} and less")
-    z, values = climb(flat, z, watch)
+    z, values = climber(flat, z, watch)(z)
     highest = jax.tree.map(lambda a: a[values.argmax()], z)
     say(
         f"NUTS from ln posterior = {values.max():.1f}, which {(values > values.max() - 5).sum()} "
@@ -118,32 +118,10 @@ def nuts(
     joined = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *parts)
     samples, diverging, n_steps, lp = jax.tree.map(lambda a: a[:, warmup : warmup + draws], joined)
     statistics = {"diverging": diverging, "n_steps": n_steps, "lp": lp}
-    evaluations = search + len(best) * CLIMB + int(joined[2].sum())
+    evaluations = search + len(best) * STEPS + int(joined[2].sum())
     attributes = {"method": "nuts", "evaluations": evaluations}
     parameters, pointwise = constrained(flat, samples, watch)
     return to_arviz(flat, parameters, pointwise, statistics, attributes, watch)
-
-
-def climb(flat: Flat, z, watch: Stopwatch):
-    """Adam on the log posterior from each start [s, …]; the ends and the log posterior there."""
-    import optax
-
-    optimiser = optax.adam(optax.cosine_decay_schedule(0.1, CLIMB))
-    value = jax.value_and_grad(flat.potential)
-
-    def climb(z, _):
-        def step(carry, _):
-            z, state = carry
-            loss, gradient = value(z)
-            gradient = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0.0), gradient)
-            update, state = optimiser.update(gradient, state)
-            return (optax.apply_updates(z, update), state), loss
-
-        (z, _), losses = jax.lax.scan(step, (z, optimiser.init(z)), None, length=CLIMB)
-        return z, -losses[-1]
-
-    starts = jax.tree.leaves(z)[0].shape[0]
-    return jax.device_get(watch.compile(over_chains(climb, starts), z, None)(z, None))
 
 
 def curvature(flat: Flat, z, watch: Stopwatch) -> Float[Array, "d d"]:

@@ -144,16 +144,18 @@ def _draw_nested(figure, attributes):
 
 
 def _draw_importance(figure, attributes):
-    """Powers of L on the way to the posterior, ln Z by round, weights of the last round."""
+    """Levels of L on the way to the posterior, ln Z by round, weights of the last round."""
     figure.set_size_inches(9.0, 4.0)
     figure.get_layout_engine().set(rect=(0.0, 0.05, 1.0, 0.95))  # above the credit
     searches, rounds, weights = figure.subplots(1, 3)
     lengths = np.atleast_1d(attributes["search_length"])
-    for number, power in enumerate(
-        np.split(np.asarray(attributes["search_power"]), np.cumsum(lengths)[:-1]), start=1
+    for number, level in enumerate(
+        np.split(np.asarray(attributes["search_level"]), np.cumsum(lengths)[:-1]), start=1
     ):
-        searches.semilogy(np.maximum(power, 1e-4), lw=1.5, label=f"search {number}")
-    searches.set(xlabel="batch", ylabel=r"power of $L$")
+        searches.plot(level, lw=1.5, label=f"search {number}")
+    low, high = np.percentile(attributes["search_level"], [20, 100])
+    searches.set_ylim(high - 1.5 * (high - low), high + 0.1 * (high - low))  # not the prior's
+    searches.set(xlabel="batch", ylabel=r"level of $\ln L$")
     searches.legend(fontsize=9, frameon=False)
 
     z = np.atleast_1d(attributes["round_log_evidence"])

@@ -12,6 +12,8 @@ from scipy.special import logsumexp
 
 from jaxcluster.student_mixture import StudentMixture
 
+ABOVE = 0.1
+
 
 class Draws:
     """Draws from a prior and from proposals fitted one after the other.
@@ -60,9 +62,15 @@ class Draws:
         self.log_likelihood = np.concatenate([self.log_likelihood, log_likelihood])
         self.log_q = np.concatenate([old, new])
 
-    def log_weights(self, beta: float = 1.0) -> np.ndarray:
-        """Return ln (prior × L^β / mixture of everything that was drawn from)."""
-        return self.log_prior + beta * self.log_likelihood - (self.log_q - math.log(len(self.z)))
+    def log_weights(self, level: float = math.inf) -> np.ndarray:
+        """Return ln (prior × L / mixture of everything that was drawn from).
+
+        Args:
+            level: value of ln L above which only `ABOVE` of what ln L has more is counted.
+        """
+        log_l = self.log_likelihood
+        flattened = log_l - (1 - ABOVE) * np.maximum(log_l - level, 0.0)
+        return self.log_prior + flattened - (self.log_q - math.log(len(self.z)))
 
 
 def effective(log_weights: np.ndarray) -> float:
@@ -88,4 +96,5 @@ def tail_index(log_weights: np.ndarray) -> float:
 
     n = len(log_weights)
     top = np.sort(log_weights)[-int(min(0.2 * n, 3 * math.sqrt(n))) - 1 :]
-    return float(genpareto.fit(np.exp(top[1:] - top[0]) - 1.0, floc=0)[0])
+    beyond = np.exp(top[1:] - top[-1]) - np.exp(top[0] - top[-1])
+    return float(genpareto.fit(beyond, floc=0)[0])
