@@ -6,13 +6,16 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from scipy.special import logsumexp
-from scipy.stats import multivariate_normal, multivariate_t
+from scipy.stats import f as fisher
+from scipy.stats import multivariate_normal, multivariate_t, norm
 
 import jaxcluster as jc
-from jaxcluster import checkpoint, importance_sampling
+from jaxcluster import checkpoint, evaluate, importance_sampling
+from jaxcluster.climb import climber
 from jaxcluster.evaluate import Evaluate
-from jaxcluster.importance_sampling import NotConvergedError, importance, seen_twice
-from jaxcluster.sample import systematic
+from jaxcluster.importance_sampling import SCALES, NotConvergedError, about, importance, seen_twice
+from jaxcluster.model import Flat
+from jaxcluster.sample import Stopwatch, systematic
 from jaxcluster.student_mixture import NU, StudentMixture, fit_mixture
 from jaxcluster.weighted_draws import Draws, effective, tail_index
 
@@ -202,6 +205,46 @@ def test_the_same_key_gives_the_same_numbers():
     assert a == b != c
 
 
+def test_climbs_end_at_the_maximum():
+    prior = {"x": dist.Normal(jnp.zeros(3), 2.0).to_event(1)}
+    place, width = jnp.array([1.0, -3.0, 0.5]), 0.5
+    flat = Flat(jc.Model(prior, lambda p, data: dist.Normal(place, width).log_prob(p["x"])), None)
+    starts = jax.vmap(flat.draw)(jax.random.split(jax.random.key(0), 4))
+    ends, height = climber(flat, starts, Stopwatch())(starts)
+    at = np.asarray(place) * 2.0**2 / (2.0**2 + width**2)  # of the product of two Gaussians
+    np.testing.assert_allclose(ends["x"], np.tile(at, (4, 1)), atol=2e-3)
+    there = norm(place, width).logpdf(at) + norm(0, 2.0).logpdf(at)
+    np.testing.assert_allclose(height, there.sum(), atol=1e-3)
+
+
+def test_first_draws_lie_around_the_ends_at_all_scales():
+    ends, widths = np.array([[0.0, 0.0], [50.0, 5.0]]), np.array([1.0, 10.0])
+    z = about(ends, widths).draw(np.random.default_rng(0), 8000)
+    near = z[:, 0] < 25
+    assert near.mean() == pytest.approx(0.5, abs=0.01)
+    spread = np.median(np.abs(z[near]), axis=0)
+    assert spread[1] / spread[0] == pytest.approx(10.0, rel=0.2)
+    radius = np.hypot(*(z[near] / widths).T)
+    for scale in SCALES:  # χ² / 2 of a t in two dimensions has an F distribution
+        inside = fisher(2, NU).cdf(0.5 * (scale / np.array(SCALES)) ** 2).mean()
+        assert (radius < scale).mean() == pytest.approx(inside, abs=0.02)
+
+
+def test_a_search_far_below_the_end_of_a_climb_does_not_count(monkeypatch):
+    search, found = importance_sampling.search, []
+
+    def lost_at_first(*arguments):
+        found.append(search(*arguments))
+        one = found[-1]
+        return one._replace(best=one.end - 11.0) if len(found) == 1 else one
+
+    monkeypatch.setattr(importance_sampling, "search", lost_at_first)
+    model = jc.Model(box(3, 5.0), lambda p, data: dist.Normal(0, 0.5).log_prob(p["x"]))
+    attributes = importance(model, None, key=jax.random.key(0))["posterior"].attrs
+    assert attributes["searches"] == len(found) == 3
+    assert all(one.best > one.end - 2.0 for one in found)
+
+
 def test_hopeless_priors():
     model = jc.Model(box(2, 5.0), lambda p, data: -jnp.inf * jnp.ones(1) + 0.0 * p["x"].sum())
     with pytest.raises(ValueError, match="no prior draw has"):
@@ -218,6 +261,8 @@ def test_rough_likelihoods_are_kept_too(tmp_path, monkeypatch):
         return run(self, *arguments)
 
     monkeypatch.setattr(Evaluate, "_each", spy)
+    climbs = []
+    monkeypatch.setattr(evaluate, "climber", lambda *a: climbs.append(a) or climber(*a))
     numbers = []
     for _ in range(2):
         found = importance(model, None, key=jax.random.key(0), checkpoint=tmp_path)["posterior"]
@@ -226,3 +271,4 @@ def test_rough_likelihoods_are_kept_too(tmp_path, monkeypatch):
     assert numbers[0][:2] == numbers[1][:2]
     # what the checkpoint knows its run by, and the posterior's parameters
     assert numbers[1][2] == 3 < numbers[0][2]
+    assert len(climbs) == 1  # compiled by the first run only
