@@ -53,7 +53,7 @@ With 35 slices the correlated one had 0.057, 0.610, 0.602, 1.01; the others were
 The second one has a wrong, broad maximum at ln Z = -529 (log age 8.5 and distance modulus 13.9
 instead of 9.5 and 12.0). How many single searches end there, from some 24 each (a script of ours):
 
-    powers of L, 480 prior draws                       12 of 42     5700 evaluations
+    powers of L, 480 prior draws                       13 of 42     5700 evaluations
       the same with 150 effective draws                 8 of 16
     levels instead                                      3 of 42     8600
     levels, beyond which L counts by a power 0.05       4 of 40     7300

@@ -10,7 +10,7 @@ better would be all that the next proposal knows (Koblents & Míguez 2015). L is
 one where it has one; its draws are then used no further.
 
 Draws alone go where a maximum is broad, and may lose a narrow higher one: on the second mock of
-`benchmarks/evidence.py` 12 of 42 searches with prior × L^β, β from 0 to 1, ended 45 nats too low,
+`benchmarks/evidence.py` 13 of 42 searches with prior × L^β, β from 0 to 1, ended 45 nats too low,
 8 of 72 with levels, 1 of 24 with 12 climbs before, in half the evaluations.
 
 Rounds: draws of all searches' proposals give a proposal, which gives a round of draws, which
