@@ -153,8 +153,6 @@ def _draw_importance(figure, attributes):
         np.split(np.asarray(attributes["search_level"]), np.cumsum(lengths)[:-1]), start=1
     ):
         searches.plot(level, lw=1.5, label=f"search {number}")
-    low, high = np.percentile(attributes["search_level"], [20, 100])
-    searches.set_ylim(high - 1.5 * (high - low), high + 0.1 * (high - low))  # not the prior's
     searches.set(xlabel="batch", ylabel=r"level of $\ln L$")
     searches.legend(fontsize=9, frameon=False)
 
