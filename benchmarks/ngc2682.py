@@ -28,7 +28,7 @@ DATA/field.parquet --limits 8,18 --seed N`), on one core with the other busy for
        2  -696.64 ± 0.09    -2700.73      870.36     11.2        19 872     73          2  1.2 GB
        1  -696.04 ± 0.04    -2694.17      867.78     13.0        14 304     46    29 or 3
        2  -695.98 ± 0.04    -2684.60      863.65      4.5        13 728     46          3
-       1  -696.02 ± 0.03    -2694.17      867.79     13.0        13 728     42     54, 6  2.1, 1.5 GB
+       1  -696.02 ± 0.03    -2694.17      867.79     13.0        13 728     42     54, 6 2.1, 1.5 GB
        2  -695.74 ± 0.05    -2684.60      863.75      4.5        16 224     50          6  1.5 GB
 
 The first two rows are from before the field's density became a mean of five fits; from the fifth on

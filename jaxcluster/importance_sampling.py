@@ -121,6 +121,7 @@ def search(draws: Draws, climb, rng, say) -> Search:
         say: called with a line of text after each batch.
     """
     widths = draws.z.std(axis=0)
+    say(f"{CLIMBS} climbs by gradient")
     ends, height = climb(draws.z[np.argsort(-draws.log_likelihood)[:CLIMBS]])
     start = about(ends[height > height.max() - LOWER], widths)
     draws.add(start, start.draw(rng, BEGIN))
