@@ -20,7 +20,7 @@ none fell back to nested sampling. Of the evaluations 2400 are gradients of clim
 that of the mocks are of a state in which both searches climbed; now every second one does.
 
 Nested sampling, before bounded parameters went through Φ. Measured on one core, 2026-11-22.
-The default is 5 slices a parameter, here 35.
+The default is 3 slices a parameter, here 21.
 Mean error of ln Z over the seeds ± its standard error, and the worst in quoted errors:
 
     seeds live slices   quoted   correlated         two modes          curved            evaluations
@@ -35,7 +35,7 @@ Mean error of ln Z over the seeds ± its standard error, and the worst in quoted
 4 to 8 CPU s a run at 400 live points, 6 s of compiling. Too few slices leave ln Z too high, most on
 the curved problem, where new points are not yet independent of the ones they start from.
 
-In coordinates through Φ, `nested 100 50 21` and `nested 100 50` (100 seeds, 50 live points, 0.6 and
+In coordinates through Φ, `nested 100 50` and `nested 100 50 35` (100 seeds, 50 live points, 0.6 and
 0.8 CPU s a run):
 
     problem  slices       error     scatter      quoted       ratio       worst evaluations
@@ -46,7 +46,8 @@ In coordinates through Φ, `nested 100 50 21` and `nested 100 50` (100 seeds, 50
      curved      21       0.591       0.607       0.588        1.03        3.26      122066
                  35       0.303       0.646       0.591        1.09        3.22      205953
 
-The scatter is as quoted; the curved one is biased by half a quoted error, with so few live points.
+The scatter is as quoted; the curved one is biased by one or half a quoted error, with so few live
+points.
 
 `mocks 20`, fast, 96 × 6 cells:
 
