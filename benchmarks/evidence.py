@@ -55,29 +55,10 @@ points.
     shipped           -       0.028       0.043        0.64        1.49       12442        14.6
    in field           -       0.057       0.048        1.20        2.76       14774        23.0
 
-The second one has a wrong, broad maximum at ln Z = -529 (log age 8.5 and distance modulus 13.9
-instead of 9.5 and 12.0). How many single searches end there, from some 24 each (a script of ours):
-
-    powers of L, 480 prior draws                       13 of 42     5700 evaluations
-      the same with 150 effective draws                 8 of 16
-    levels instead                                      3 of 42     8600
-    levels, beyond which L counts by a power 0.05       4 of 40     7300
-                                             0.1        8 of 72     6800
-                                             0.2        9 of 48     5400
-      0.1 with 150 effective draws                     10 of 24    11800
-      0.1 with kernels around draws as proposal         8 of 24    10800
-      0.1 after 8 climbs of 100 steps                   4 of 24     3600
-            12                                          1 of 24     3700
-
-Of 12 climbs the best ends above the wrong maximum in 17 of 24 sets, so that a search that ends in
-the wrong one is known for it where any search has climbed the right one. 16 are no better; after 60
-steps it is 14 sets. Two searches without climbs agreed on the wrong maximum once in 20 seeds. Now
-that every second one climbs, seeds 11, 0, 1, 2 gave -485.05, -485.03, -485.15, -485.09.
-
-Still open: mock 49 of `calibration.py`. Two searches that climbed gave ln Z = -152.07 ± 0.06, two
-with powers of L -150.80 ± 0.05, and now four searches do not agree (81 % seen twice), so that it
-falls back to nested sampling. It may have a broad maximum beside a narrow one. To try next: powers
-of L again, after climbs, whose draws then keep the narrow one.
+That is of commit 6424922, in which both searches climbed; now every second one does, and this has
+to be run again. The second mock has a wrong, broad maximum at ln Z = -529 (log age 8.5 and distance
+modulus 13.9 instead of 9.5 and 12.0), in which two searches without climbs agreed at seed 11
+(commit b3a76ea: scatter / quoted 219).
 
 The mock of `jaxcluster demo` at 96 × 6 cells. By `fast` ln Z is -133.47 ± 0.06 in 12 480
 evaluations, 22 CPU s. By dynesty, from the same jitted likelihood:

@@ -1,6 +1,7 @@
 """A model's likelihood at many points, counted and kept for a run that goes on after a kill."""
 
 from collections.abc import Callable
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -32,10 +33,12 @@ class Evaluate:
             return watch.compile(over_chains(one, BATCH), like, None)
 
         self._run = runner(flat)
-        other = flat if flat.model.rough is None else Flat(flat.model.rough, flat.data)
-        self._rough = None if flat.model.rough is None else runner(other)
-        self._climb, self._unravel = None, jax.vmap(unravel)
-        self._climber = lambda z: climber(other, z, watch, CLIMB)
+        rough = flat.model.rough
+        other = flat if rough is None else Flat(rough, flat.data)
+        self._rough = None if rough is None else runner(other)
+        self._unravel = jax.vmap(unravel)
+        # compiled by the first climb: a run that goes on after a kill may need none
+        self._climber = cache(lambda n: climber(other, self._unravel(like[:n]), watch, CLIMB))
         self.count = self.count_rough = 0  # all, and the rough ones of them
         self._checkpoint: Checkpoint | None = None
         self._done, self._known = [], np.empty((0, like.shape[1] + 2))
@@ -73,9 +76,7 @@ class Evaluate:
             ends, height = known[n:, :-2], known[n:, -1]
         else:
             self._known = self._known[:0]
-            starts = self._unravel(z)
-            self._climb = self._climb or self._climber(starts)
-            ends, height = self._climb(starts)
+            ends, height = self._climber(n)(self._unravel(z))
             ends = np.asarray(jax.vmap(lambda one: ravel_pytree(one)[0])(ends))
         if self._checkpoint is not None:
             both = np.column_stack([np.concatenate([z, ends]), np.zeros(2 * n), np.tile(height, 2)])

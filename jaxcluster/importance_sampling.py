@@ -9,11 +9,9 @@ these are effective without one. Draws count by the mixture of all proposals so 
 finds something better would be all that the next proposal knows (Koblents & Míguez 2015). L is the
 model's `rough` one where it has one; its draws are then used no further.
 
-Draws alone go where a maximum is broad, and may lose a narrow higher one: on the second mock of
-`benchmarks/evidence.py` 13 of 42 searches with prior × L^β, β from 0 to 1, ended 45 nats too low,
-8 of 72 with levels, 1 of 24 with 12 climbs before, in half the evaluations. But climbs can lose a
-broader maximum beside the one that was climbed: 1.3 nats on one mock of `calibration.py`, where
-both searches climbed. So the first two are of both kinds.
+Draws alone go where a maximum is broad, and may lose a narrow higher one, as on the second mock of
+`benchmarks/evidence.py mocks`; climbs find that, but can lose a broader one beside it. So the first
+two searches are of both kinds.
 
 Rounds: draws of all searches' proposals give a proposal, which gives a round of draws, which
 improve the proposal, until a round says ln Z = ln ⟨prior L / q⟩ twice as well as asked. Those after

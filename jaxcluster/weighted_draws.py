@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 
 from jaxcluster.student_mixture import StudentMixture
 
-ABOVE = 0.1
+ABOVE = 0.1  # power by which L counts beyond a level
 
 
 class Draws:
