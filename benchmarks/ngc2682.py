@@ -88,10 +88,11 @@ os.environ.setdefault("NPROC", "1")  # of XLA's threads
 
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+from jax.flatten_util import ravel_pytree  # noqa: E402
 
 import jaxcluster as jc  # noqa: E402
 from jaxcluster.bayes_factor import bayes_factor, inside  # noqa: E402
-from jaxcluster.climb import climber  # noqa: E402
+from jaxcluster.climb import climb, gradients  # noqa: E402
 from jaxcluster.model import Flat  # noqa: E402
 from jaxcluster.model_files import load_model  # noqa: E402
 from jaxcluster.sample import Stopwatch  # noqa: E402
@@ -121,9 +122,10 @@ def best_fit(stars, field, limits=LIMITS, **options):
     """Return the maximum a posteriori parameters of a model with these options."""
     flat = Flat(load_model("mimo_cmd")(stars, field=field, limits=limits, **options), stars)
     start = {n: flat.bijections[n].inv(jnp.asarray(v)) for n, v in BEST.items()}
-    start = jax.tree.map(lambda a: a[None], start)
-    z, _ = climber(flat, start, Stopwatch())(start)
-    return flat.parameters(jax.tree.map(lambda a: a[0], z))
+    row, unravel = ravel_pytree(start)
+    rows = np.asarray(row)[None]
+    ends, _ = climb(gradients(flat, unravel, rows, Stopwatch()), rows, 300)
+    return flat.parameters(unravel(ends[0]))
 
 
 def converge(stars, field):

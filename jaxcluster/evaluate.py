@@ -6,16 +6,15 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from jaxcluster.checkpoint import Checkpoint
-from jaxcluster.climb import climber
+from jaxcluster.climb import gradients
 from jaxcluster.model import Flat
 from jaxcluster.sample import Stopwatch, over_chains
 
 BATCH = 96  # points
-CLIMB = 100  # steps of a climb
+TOGETHER = 12  # gradients
 LOWEST = -1e30  # instead of ln 0, which has no multiples
 
 
@@ -36,9 +35,8 @@ class Evaluate:
         rough = flat.model.rough
         other = flat if rough is None else Flat(rough, flat.data)
         self._rough = None if rough is None else runner(other)
-        self._unravel = jax.vmap(unravel)
-        # compiled by the first climb: a run that goes on after a kill may need none
-        self._climber = cache(lambda n: climber(other, self._unravel(like[:n]), watch, CLIMB))
+        # compiled by the first one: a run that goes on after a kill may need none
+        self._gradients = cache(lambda: gradients(other, unravel, like[:TOGETHER], watch))
         self.count = self.count_rough = 0  # all, and the rough ones of them
         self._checkpoint: Checkpoint | None = None
         self._done, self._known = [], np.empty((0, like.shape[1] + 2))
@@ -63,25 +61,19 @@ class Evaluate:
         self.count_rough += len(z)
         return self._noted(self._rough, z)
 
-    def climb(self, z: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
-        """Return where `CLIMB` steps of gradient lead, and the rough log posterior there.
-
-        A step counts as an evaluation.
-        """
+    def gradient(self, z: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rough log posterior of each row and its gradient; counts as one evaluation."""
         n = len(z)
-        self.count += n * CLIMB
-        self.count_rough += 0 if self._rough is None else n * CLIMB
+        self.count += n
+        self.count_rough += 0 if self._rough is None else n
         known, self._known = self._known[: 2 * n], self._known[2 * n :]
         if np.array_equal(known[:n, :-2], z):
-            ends, height = known[n:, :-2], known[n:, -1]
+            value, slope = known[:n, -1], known[n:, :-2]
         else:
             self._known = self._known[:0]
-            ends, height = self._climber(n)(self._unravel(z))
-            ends = np.asarray(jax.vmap(lambda one: ravel_pytree(one)[0])(ends))
-        if self._checkpoint is not None:
-            both = np.column_stack([np.concatenate([z, ends]), np.zeros(2 * n), np.tile(height, 2)])
-            self._done.append(both)
-        return ends, height
+            value, slope = self._gradients()(z)
+        self._note(np.concatenate([z, slope]), np.zeros(2 * n), np.tile(value, 2))
+        return value, slope
 
     def describe(self, z: Float[np.ndarray, "n d"]):
         """Return the parameters of each row, and the log likelihood of each datum."""
@@ -96,11 +88,14 @@ class Evaluate:
         else:
             self._known = self._known[:0]
             log_prior, log_likelihood = self._each(run, z, 0)
+        self._note(z, log_prior, log_likelihood)
+        return log_prior, log_likelihood
+
+    def _note(self, rows, one, other):
         if self._checkpoint is not None:
-            self._done.append(np.column_stack([z, log_prior, log_likelihood]))
+            self._done.append(np.column_stack([rows, one, other]))
             if self._checkpoint.due:
                 self._checkpoint.save(evaluations=np.concatenate(self._done))
-        return log_prior, log_likelihood
 
     def _each(self, run, z, part: int):
         n = len(z)

@@ -41,6 +41,7 @@ from jaxtyping import Float, PRNGKeyArray
 from scipy.special import logsumexp
 
 from jaxcluster.checkpoint import Checkpoint
+from jaxcluster.climb import Gradient, climb, curvature
 from jaxcluster.evaluate import BATCH, LOWEST, Evaluate
 from jaxcluster.model import Flat, Model
 from jaxcluster.sample import Progress, Stopwatch, require_finite, systematic, to_arviz
@@ -50,9 +51,10 @@ from jaxcluster.weighted_draws import Draws, effective, mean_and_error, tail_ind
 FIRST = 960  # draws from the prior that a search begins with
 BEGIN = 480  # draws from the prior, and from each search's proposal, that rounds begin with
 ROUND = 960  # draws of a round, and four times as many once patience is over
-CLIMBS = 12  # from the best of them
-LOWER = 10.0  # nats below the highest end, where other ends and draws do not matter
-SCALES = (0.3, 0.1, 0.03, 0.01)  # of the first draws around the ends of climbs, in prior widths
+CLIMBS = 12  # from the best of these
+STEPS = 100  # of each
+LOWER = 10.0  # nats below the highest one, where other ends, and searches, do not count
+WIDER = 3.0  # half of the draws around ends of climbs
 FEW = 60  # effective draws that a search keeps
 CLIPPED = 40  # effective draws that its fit sees at least, and a round's five times as many
 MOST_STEPS = 150  # of a search
@@ -82,9 +84,9 @@ def _bisect(low, high, enough):
     return low
 
 
-def _fit(draws: Draws, level: float, least: int, rng) -> StudentMixture:
+def _fit(draws: Draws, beta: float, least: int, rng) -> StudentMixture:
     """Proposal from all draws, the largest weights clipped so that `least` are effective."""
-    log_w = draws.log_weights(level)
+    log_w = draws.log_weights(beta)
     if effective(log_w) < least:
         low = np.sort(log_w)[-least]
         log_w = np.minimum(
@@ -93,57 +95,58 @@ def _fit(draws: Draws, level: float, least: int, rng) -> StudentMixture:
     return fit_mixture(draws.z, np.exp(log_w - logsumexp(log_w)), rng).widened()
 
 
-def about(ends: Float[np.ndarray, "n d"], widths: Float[np.ndarray, " d"]) -> StudentMixture:
-    """Proposal around ends of climbs, of several scales: how wide a maximum is is not known yet."""
-    k, n = len(ends), len(SCALES)
-    roots = np.multiply.outer(SCALES, np.diag(widths))
-    return StudentMixture(
-        np.full(k * n, 1 / (k * n)), np.repeat(ends, n, axis=0), np.tile(roots, (k, 1, 1))
-    )
+def about(ends: Float[np.ndarray, "n d"], covs: Float[np.ndarray, "n d d"]) -> StudentMixture:
+    """Proposal around ends of climbs, half of it `WIDER` than the covariances found there."""
+    n = len(ends)
+    return StudentMixture(np.full(n, 1 / n), ends, np.linalg.cholesky(covs)).widened(0.5, WIDER)
 
 
 class Search(NamedTuple):
     """One way from the prior to the posterior."""
 
     proposal: StudentMixture | None  # for the posterior, None where that was not reached
-    levels: list[float]  # of each batch
-    end: float  # log posterior at the highest end of its climbs, -inf without
-    best: float  # of its draws
+    powers: list[float]  # of L, of each batch
+    best: float  # log posterior of its draws
 
 
-def search(draws: Draws, climb, rng, say) -> Search:
+def temper(draws: Draws, rng, say) -> list[float]:
+    """Add batches by rising powers of L, until as they are `FEW` draws are effective.
+
+    Returns the power of each batch.
+    """
+    beta, powers = 1e-14, []
+    while effective(draws.log_weights()) < FEW and len(powers) < MOST_STEPS:
+        enough = lambda x: effective(draws.log_weights(math.exp(x))) >= FEW  # noqa: E731
+        if enough(math.log(beta)):
+            beta = math.exp(_bisect(math.log(beta), 0.0, enough))
+        proposal = _fit(draws, beta, CLIPPED, rng)
+        draws.add(proposal, proposal.draw(rng, BATCH))
+        powers.append(beta)
+        say(f"power of L {beta:.2g}, highest ln L {draws.log_likelihood.max():.1f}")
+    return powers
+
+
+def search(draws: Draws, gradient: Gradient, rng, say) -> Search:
     """Add to draws from the prior until they reach the posterior.
 
     Args:
         draws: from the prior.
-        climb: takes rows to where climbs from there end, and the log posterior of the ends; None
-            for a search without.
+        gradient: log posterior and its gradient at rows.
         rng: for all draws.
         say: called with a line of text after each batch.
     """
-    end = -math.inf
-    if climb is not None:
-        say(f"{CLIMBS} climbs by gradient")
-        ends, height = climb(draws.z[np.argsort(-draws.log_likelihood)[:CLIMBS]])
-        end = float(height.max())
-        start = about(ends[height > end - LOWER], draws.z.std(axis=0))
-        draws.add(start, start.draw(rng, BEGIN))
-    level = float(np.sort(draws.log_likelihood)[-FEW])
-    levels, proposal = [level], None
-    while len(levels) <= MOST_STEPS:
-        if effective(draws.log_weights()) >= FEW:
-            proposal = _fit(draws, math.inf, CLIPPED, rng)
-            break
-        highest = float(draws.log_likelihood.max())
-        enough = lambda level: effective(draws.log_weights(level)) >= FEW  # noqa: E731
-        if enough(level):
-            level = _bisect(level, highest, enough)
-        step = _fit(draws, level, CLIPPED, rng)
-        draws.add(step, step.draw(rng, BATCH))
-        levels.append(level)
-        say(f"level {level:.1f}, highest ln L {highest:.1f}")
-    best = float((draws.log_prior + draws.log_likelihood).max())
-    return Search(proposal, levels, end, best)
+    starts = draws.z[np.argsort(-draws.log_likelihood)[:CLIMBS]]
+    powers = temper(draws, rng, say)
+    say(f"{CLIMBS} climbs by gradient")
+    ends, height = climb(gradient, starts, STEPS)
+    ends = ends[height >= height.max() - LOWER]
+    hills = about(ends, curvature(gradient, ends))
+    draws.add(hills, hills.draw(rng, BEGIN))
+    powers += temper(draws, rng, say)
+    proposal = None
+    if effective(draws.log_weights()) >= FEW:
+        proposal = _fit(draws, 1.0, CLIPPED, rng)
+    return Search(proposal, powers, float((draws.log_prior + draws.log_likelihood).max()))
 
 
 def seen_twice(draws: Draws, found: list[StudentMixture], last: StudentMixture) -> float:
@@ -175,7 +178,7 @@ def rounds(pool: Draws, rng, tolerance: float, least: int, say) -> Rounds:
     """Draw rounds, each from a proposal fitted to all before, until those that count suffice."""
     counted, each, settled = [], [], False
     while True:
-        proposal = _fit(pool, math.inf, 5 * CLIPPED, rng)
+        proposal = _fit(pool, 1.0, 5 * CLIPPED, rng)
         size = ROUND if settled or len(each) < PATIENCE else 4 * ROUND
         log_w = pool.add(proposal, proposal.draw(rng, size))
         each.append(mean_and_error(log_w))
@@ -267,13 +270,12 @@ def importance(
             )
         stage = f"search {len(searches) + 1}"
         part = Draws(evaluate.rough, prior[len(searches)])
-        climb = evaluate.climb if len(searches) % 2 else None  # every second search climbs
-        searches.append(search(part, climb, rng, say))
+        searches.append(search(part, evaluate.gradient, rng, say))
         if model.rough is None:
             pool.join(part)
         if (proposal := searches[-1].proposal) is not None:
             pool.add(proposal, proposal.draw(rng, BEGIN))
-        highest = max(one.end for one in searches)
+        highest = max(one.best for one in searches)
         right = [one for one in searches if one.best > highest - LOWER]
         found = [one.proposal for one in right if one.proposal is not None]
         if len(found) < 2:
@@ -303,8 +305,8 @@ def importance(
         "tail_index": done.tail_index,
         "seen_twice": twice,
         "searches": len(searches),
-        "search_level": np.concatenate([one.levels for one in searches]),
-        "search_length": [len(one.levels) for one in searches],
+        "search_power": np.concatenate([one.powers for one in searches]),
+        "search_length": [len(one.powers) for one in searches],
         "round_log_evidence": [value for value, _ in each],
         "round_log_evidence_error": [value for _, value in each],
         "rounds_counted": done.counted,

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
-from jaxcluster.climb import STEPS, climber
+from jaxcluster.climb import climb, curvature, gradients
 from jaxcluster.model import Flat, Model
 from jaxcluster.sample import (
     Progress,
@@ -21,9 +21,9 @@ from jaxcluster.sample import (
     to_arviz,
 )
 
+STEPS = 300  # of each climb
 PER_CHUNK = 20  # steps of each chain between two reports of progress
 DENSE = 100  # parameters up to which the mass matrix is a full one
-WIDEST = 3.3  # variance of a uniform prior in unconstrained space, π²/3
 
 
 def nuts(
@@ -74,18 +74,22 @@ def nuts(
     require_finite(values)
     best = np.argsort(-np.where(np.isfinite(values), values, -np.inf))[:starts]
     z = jax.tree.map(lambda a: a[best], z)
+    _, unravel = ravel_pytree(jax.tree.map(lambda a: a[0], z))
+    rows = np.asarray(jax.vmap(lambda one: ravel_pytree(one)[0])(z))
+    gradient = gradients(flat, unravel, rows, watch)
     say(f"climbing from {len(best)} of them, ln L = {values[best].max():.1f} and less")
-    z, values = climber(flat, z, watch)(z)
-    highest = jax.tree.map(lambda a: a[values.argmax()], z)
+    ends, values = climb(gradient, rows, STEPS)
+    top = ends[values.argmax()]
     say(
         f"NUTS from ln posterior = {values.max():.1f}, which {(values > values.max() - 5).sum()} "
         f"climbs came within 5 of: {chains} × ({warmup} + {draws}) steps"
     )
-    full = sum(leaf.size for leaf in jax.tree.leaves(highest)) <= DENSE
+    # age, distance and extinction are correlated and narrow: trees are long until NUTS knows
+    full = top.size <= DENSE
     kernel = NUTS(
         potential_fn=flat.potential,
         dense_mass=full,
-        inverse_mass_matrix=curvature(flat, highest, watch) if full else None,
+        inverse_mass_matrix=jnp.asarray(curvature(gradient, top[None])[0]) if full else None,
     )
 
     def begin(chain, _):
@@ -99,7 +103,7 @@ def nuts(
 
         return jax.lax.scan(step, state, None, length=PER_CHUNK)
 
-    z = jax.tree.map(lambda a: jnp.repeat(a[None], chains, axis=0), highest)
+    z = jax.tree.map(lambda a: jnp.repeat(a[None], chains, axis=0), unravel(top))
     start = (jax.random.split(run_key, chains), z)
     state = watch.compile(over_chains(begin, chains), start, None)(start, None)
     run = watch.compile(over_chains(go_on, chains), state, None)
@@ -122,26 +126,3 @@ def nuts(
     attributes = {"method": "nuts", "evaluations": evaluations}
     parameters, pointwise = constrained(flat, samples, watch)
     return to_arviz(flat, parameters, pointwise, statistics, attributes, watch)
-
-
-def curvature(flat: Flat, z, watch: Stopwatch) -> Float[Array, "d d"]:
-    """Covariance of the Gaussian that falls off like the posterior about its maximum z.
-
-    Age, distance and extinction are correlated and narrow, and trees are long before NUTS has
-    learnt so. The step of each difference is what lowers ln posterior by about one, so that
-    neither rounding nor a kink decides.
-    """
-    start, unravel = ravel_pytree(z)
-    value = jax.value_and_grad(lambda x: flat.potential(unravel(x)))
-    value = watch.compile(jax.jit(value), start)
-    lowest, rows = float(value(start)[0]), []
-    for direction in np.eye(start.size):
-        step = 1e-4
-        while step < 1.0 and float(value(start + step * direction)[0]) < lowest + 1.0:
-            step *= 2.0
-        up, down = (np.asarray(value(start + s * direction)[1]) for s in (step, -step))
-        rows.append((up - down) / (2.0 * step))
-    hessian = np.nan_to_num(0.5 * (np.array(rows) + np.array(rows).T), posinf=0.0, neginf=0.0)
-    values, vectors = np.linalg.eigh(hessian)
-    # flat directions, and those that a kink turns downwards, as wide as a prior is
-    return jnp.asarray(vectors / np.maximum(values, 1.0 / WIDEST) @ vectors.T)

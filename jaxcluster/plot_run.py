@@ -144,16 +144,16 @@ def _draw_nested(figure, attributes):
 
 
 def _draw_importance(figure, attributes):
-    """Levels of L on the way to the posterior, ln Z by round, weights of the last round."""
+    """Powers of L on the way to the posterior, ln Z by round, weights of the last round."""
     figure.set_size_inches(9.0, 4.0)
     figure.get_layout_engine().set(rect=(0.0, 0.05, 1.0, 0.95))  # above the credit
     searches, rounds, weights = figure.subplots(1, 3)
     lengths = np.atleast_1d(attributes["search_length"])
-    for number, level in enumerate(
-        np.split(np.asarray(attributes["search_level"]), np.cumsum(lengths)[:-1]), start=1
+    for number, power in enumerate(
+        np.split(np.asarray(attributes["search_power"]), np.cumsum(lengths)[:-1]), start=1
     ):
-        searches.plot(level, lw=1.5, label=f"search {number}")
-    searches.set(xlabel="batch", ylabel=r"level of $\ln L$")
+        searches.semilogy(np.maximum(power, 1e-4), lw=1.5, label=f"search {number}")
+    searches.set(xlabel="batch", ylabel=r"power of $L$")
     searches.legend(fontsize=9, frameon=False)
 
     z = np.atleast_1d(attributes["round_log_evidence"])

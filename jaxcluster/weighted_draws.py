@@ -12,8 +12,6 @@ from scipy.special import logsumexp
 
 from jaxcluster.student_mixture import StudentMixture
 
-ABOVE = 0.1  # power by which L counts beyond a level
-
 
 class Draws:
     """Draws from a prior and from proposals fitted one after the other.
@@ -62,15 +60,9 @@ class Draws:
         self.log_likelihood = np.concatenate([self.log_likelihood, log_likelihood])
         self.log_q = np.concatenate([old, new])
 
-    def log_weights(self, level: float = math.inf) -> np.ndarray:
-        """Return ln (prior × L / mixture of everything that was drawn from).
-
-        Args:
-            level: value of ln L above which only `ABOVE` of what ln L has more is counted.
-        """
-        log_l = self.log_likelihood
-        flattened = log_l - (1 - ABOVE) * np.maximum(log_l - level, 0.0)
-        return self.log_prior + flattened - (self.log_q - math.log(len(self.z)))
+    def log_weights(self, beta: float = 1.0) -> np.ndarray:
+        """Return ln (prior × L^β / mixture of everything that was drawn from)."""
+        return self.log_prior + beta * self.log_likelihood - (self.log_q - math.log(len(self.z)))
 
 
 def effective(log_weights: np.ndarray) -> float:
