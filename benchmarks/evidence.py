@@ -3,6 +3,7 @@
     python benchmarks/evidence.py analytic [SEEDS]                   7 parameters, closed forms
     python benchmarks/evidence.py nested [SEEDS [LIVE [INNER]]]      the same, nested sampling
     python benchmarks/evidence.py mocks [SEEDS]              two mock clusters, scatter of `fast`
+    python benchmarks/evidence.py searches [N]               what single searches on them miss
     python benchmarks/evidence.py dynesty [LIVE]             the cluster of `jaxcluster demo`
 
 Problems: a correlated Gaussian of about 17 nats; two Gaussians of weights 0.3 and 0.7, five
@@ -84,15 +85,20 @@ os.environ.setdefault("NPROC", "1")  # of XLA's threads
 
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+from jax.flatten_util import ravel_pytree  # noqa: E402
 from jax.scipy.special import logsumexp  # noqa: E402
 from jax.scipy.stats import norm  # noqa: E402
 from numpyro.distributions import Uniform  # noqa: E402
 
 import jaxcluster as jc  # noqa: E402
 from jaxcluster.bayes_factor import inside  # noqa: E402
+from jaxcluster.evaluate import BATCH, Evaluate  # noqa: E402
+from jaxcluster.importance_sampling import FIRST, search  # noqa: E402
 from jaxcluster.model import Flat  # noqa: E402
 from jaxcluster.model_files import load_model  # noqa: E402
+from jaxcluster.sample import Stopwatch  # noqa: E402
 from jaxcluster.simulate import TRUTH, simulate_pair  # noqa: E402
+from jaxcluster.weighted_draws import Draws, mean_and_error  # noqa: E402
 
 LIMITS = (10.0, 18.0)  # of the mock clusters
 DIMENSIONS, HALF = 7, 10.0
@@ -194,6 +200,29 @@ def mocks(seeds: int) -> None:
             print(f"    seed {seed}: ln Z {found[seed]:.2f}, median {np.median(found):.2f}")
 
 
+def searches(number: int) -> None:
+    """Count single searches on the two mocks that miss half of the evidence or more."""
+    for name, (model, stars) in (("shipped", shipped_mock()), ("in field", contaminated_mock())):
+        truth = jc.fast(model, stars, key=jax.random.key(0))["posterior"].attrs["log_evidence"]
+        flat = Flat(model, stars)
+        first = jax.vmap(flat.draw)(jax.random.split(jax.random.key(1), number * FIRST))
+        _, unravel = ravel_pytree(jax.tree.map(lambda a: a[0], first))
+        rows = np.asarray(jax.vmap(lambda one: ravel_pytree(one)[0])(first))
+        evaluate = Evaluate(flat, unravel, Stopwatch(), rows[:BATCH])
+        found, begin = [], time.process_time()
+        for seed, prior in enumerate(np.split(rows, number)):
+            draws = Draws(evaluate.rough, prior)
+            search(draws, evaluate.gradient, np.random.default_rng(seed), lambda line: None)
+            found.append(mean_and_error(draws.log_weights())[0])
+        wrong = np.array(found) < truth - np.log(2)
+        print(
+            f"{name}: ln Z {truth:.2f}, less by ln 2 or more in {wrong.sum()} of {number}, "
+            f"the lowest {min(found):.2f}; {evaluate.count / number:.0f} evaluations, "
+            f"{(time.process_time() - begin) / number:.1f} CPU s each",
+            flush=True,
+        )
+
+
 def against_dynesty(live: int) -> None:
     """Evidence of the shipped mock by `fast` and dynesty, from the same likelihood."""
     import dynesty
@@ -249,6 +278,8 @@ def main() -> None:
         analytic(seeds, partial(jc.nested, live=live, inner_steps=inner or None))
     elif what == "mocks":
         mocks(int(sys.argv[2]) if len(sys.argv) > 2 else 20)
+    elif what == "searches":
+        searches(int(sys.argv[2]) if len(sys.argv) > 2 else 20)
     elif what == "dynesty":
         against_dynesty(int(sys.argv[2]) if len(sys.argv) > 2 else 200)
     else:

@@ -1,17 +1,15 @@
 """Adaptive importance sampling of a `Model`: evidence from ten to twenty thousand likelihoods.
 
-Search: each search begins with draws from the prior; every second one climbs by gradient from the
-best of them and draws around the highest ends. Then again and again a Student-t mixture is fitted
-to all its draws, weighted by prior × L where L is below a level, by prior × level × (L / level)^0.1
-above, and a batch is drawn from it. The level is as high as `FEW` effective draws allow, until
-these are effective without one. Draws count by the mixture of all proposals so far (Owen & Zhou
-2000; Cornuet et al. 2012), and the largest weights are clipped for the fit, or a single draw that
-finds something better would be all that the next proposal knows (Koblents & Míguez 2015). L is the
-model's `rough` one where it has one; its draws are then used no further.
-
-Draws alone go where a maximum is broad, and may lose a narrow higher one, as on the second mock of
-`benchmarks/evidence.py mocks`; climbs find that, but can lose a broader one beside it. So the first
-two searches are of both kinds.
+Search: each search begins with draws from the prior; again and again a Student-t mixture is fitted
+to all its draws, weighted towards prior × L^β, and a batch is drawn from it, with β as large as
+`FEW` effective draws allow, until it is 1. Draws count by the mixture of all proposals so far
+(Owen & Zhou 2000; Cornuet et al. 2012), and the largest weights are clipped for the fit, or a
+single draw that finds something better would be all that the next proposal knows (Koblents &
+Míguez 2015). That goes where a maximum is broad, and may lose a narrow higher one. So each search
+then climbs by gradient from the best of its first draws, adds draws about the highest ends, shaped
+as the posterior falls off there, and if these change the weights goes through the powers again. L
+is the model's `rough` one where it has one; draws of searches are then used no further.
+`benchmarks/evidence.py searches` counts what single searches miss.
 
 Rounds: draws of all searches' proposals give a proposal, which gives a round of draws, which
 improve the proposal, until a round says ln Z = ln ⟨prior L / q⟩ twice as well as asked. Those after
@@ -23,10 +21,9 @@ takes all draws.
 
 How it knows that it fails: at least 90 % of the posterior must lie where two searches, which know
 nothing of each other, have both been, and none counts whose draws all lie `LOWER` nats below the
-end of any search's climb, else there is a further search, up to four; error and number
-of effective draws must be reached within `MOST_ROUNDS`. A round whose weights have too heavy a tail
-(Pareto k̂ > 0.7; Vehtari et al. 2024) does not count as good, but k̂ of those that count is only
-reported.
+best of another, else there is a further search, up to four; error and number of effective draws
+must be reached within `MOST_ROUNDS`. A round whose weights have too heavy a tail (Pareto k̂ > 0.7;
+Vehtari et al. 2024) does not count as good, but k̂ of those that count is only reported.
 """
 
 import math
