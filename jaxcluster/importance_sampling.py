@@ -107,7 +107,7 @@ class Search(NamedTuple):
 
 
 def temper(draws: Draws, rng, say) -> list[float]:
-    """Add batches by rising powers of L, until as they are `FEW` draws are effective.
+    """Add batches by rising powers of L, until `FEW` draws are effective without any.
 
     Returns the power of each batch.
     """
