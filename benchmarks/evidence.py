@@ -83,7 +83,6 @@ os.environ.setdefault("NPROC", "1")  # of XLA's threads
 
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-from jax.flatten_util import ravel_pytree  # noqa: E402
 from jax.scipy.special import logsumexp  # noqa: E402
 from jax.scipy.stats import norm  # noqa: E402
 from numpyro.distributions import Uniform  # noqa: E402
@@ -94,7 +93,7 @@ from jaxcluster.evaluate import BATCH, Evaluate  # noqa: E402
 from jaxcluster.importance_sampling import FIRST, search  # noqa: E402
 from jaxcluster.model import Flat  # noqa: E402
 from jaxcluster.model_files import load_model  # noqa: E402
-from jaxcluster.sample import Stopwatch  # noqa: E402
+from jaxcluster.sample import Stopwatch, as_rows  # noqa: E402
 from jaxcluster.simulate import TRUTH, simulate_pair  # noqa: E402
 from jaxcluster.weighted_draws import Draws, mean_and_error  # noqa: E402
 
@@ -204,8 +203,7 @@ def searches(number: int) -> None:
         truth = jc.fast(model, stars, key=jax.random.key(0))["posterior"].attrs["log_evidence"]
         flat = Flat(model, stars)
         first = jax.vmap(flat.draw)(jax.random.split(jax.random.key(1), number * FIRST))
-        _, unravel = ravel_pytree(jax.tree.map(lambda a: a[0], first))
-        rows = np.asarray(jax.vmap(lambda one: ravel_pytree(one)[0])(first))
+        rows, unravel = as_rows(first)
         evaluate = Evaluate(flat, unravel, Stopwatch(), rows[:BATCH])
         found, begin = [], time.process_time()
         for seed, prior in enumerate(np.split(rows, number)):

@@ -49,8 +49,8 @@ def climb(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Adam (Kingma & Ba 2015), each start by itself, steps that fall from 0.1 to 0.
 
-    Isochrones are interpolated linearly, so that a posterior is full of kinks: BFGS takes half as
-    many gradients and ends in narrow maxima half as often.
+    Isochrones are interpolated linearly, so that a posterior is full of kinks, at which methods
+    that learn its curvature on the way stop.
 
     Returns:
         The ends [n, d], and the log posterior at each.

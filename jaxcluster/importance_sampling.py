@@ -33,7 +33,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Float, PRNGKeyArray
 from scipy.special import logsumexp
 
@@ -41,7 +40,7 @@ from jaxcluster.checkpoint import Checkpoint
 from jaxcluster.climb import Gradient, climb, curvature
 from jaxcluster.evaluate import BATCH, LOWEST, Evaluate
 from jaxcluster.model import Flat, Model
-from jaxcluster.sample import Progress, Stopwatch, require_finite, systematic, to_arviz
+from jaxcluster.sample import Progress, Stopwatch, as_rows, require_finite, systematic, to_arviz
 from jaxcluster.student_mixture import StudentMixture, fit_mixture
 from jaxcluster.weighted_draws import Draws, effective, mean_and_error, tail_index
 
@@ -235,8 +234,7 @@ def importance(
             progress(f"{stage}: {evaluate.count} evaluations, {line}")
 
     first = jax.vmap(flat.draw)(jax.random.split(prior_key, MOST_SEARCHES * FIRST + BEGIN))
-    _, unravel = ravel_pytree(jax.tree.map(lambda a: a[0], first))
-    rows = np.asarray(jax.vmap(lambda one: ravel_pytree(one)[0])(first))
+    rows, unravel = as_rows(first)
     prior = np.split(rows[BEGIN:], MOST_SEARCHES)
     evaluate = Evaluate(flat, unravel, watch, rows[:BATCH])
 

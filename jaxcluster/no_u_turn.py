@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import PRNGKeyArray
 
 from jaxcluster.climb import climb, curvature, gradients
@@ -15,6 +14,7 @@ from jaxcluster.model import Flat, Model
 from jaxcluster.sample import (
     Progress,
     Stopwatch,
+    as_rows,
     constrained,
     over_chains,
     require_finite,
@@ -74,8 +74,7 @@ def nuts(
     require_finite(values)
     best = np.argsort(-np.where(np.isfinite(values), values, -np.inf))[:starts]
     z = jax.tree.map(lambda a: a[best], z)
-    _, unravel = ravel_pytree(jax.tree.map(lambda a: a[0], z))
-    rows = np.asarray(jax.vmap(lambda one: ravel_pytree(one)[0])(z))
+    rows, unravel = as_rows(z)
     gradient = gradients(flat, unravel, rows, watch)
     say(f"climbing from {len(best)} of them, ln L = {values[best].max():.1f} and less")
     ends, values = climb(gradient, rows, STEPS)

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float
 
@@ -96,6 +97,12 @@ def over_chains(run: Callable, n_chains: int) -> Callable:
         out_specs=split,
         check_vma=False,
     )
+
+
+def as_rows(z) -> tuple[np.ndarray, Callable]:
+    """Numbers of each of many points (leading axes of the leaves), and what undoes one row."""
+    _, unravel = ravel_pytree(jax.tree.map(lambda a: a[0], z))
+    return np.asarray(jax.vmap(lambda one: ravel_pytree(one)[0])(z)), unravel
 
 
 def systematic(weights: Float[np.ndarray, " n"], size: int, rng: np.random.Generator) -> np.ndarray:
