@@ -155,8 +155,8 @@ class PopulationModel(eqx.Module):
     errors: ErrorModel
     columns: tuple[str, ...] = eqx.field(static=True)
     limits: tuple[float, float] = eqx.field(static=True)
-    n_masses: int = eqx.field(static=True, default=320)
-    n_mass_ratios: int = eqx.field(static=True, default=16)
+    n_masses: int = eqx.field(static=True, default=240)
+    n_mass_ratios: int = eqx.field(static=True, default=14)
     fixed: Mapping[str, float] = eqx.field(default_factory=dict)
 
     def __check_init__(self):

@@ -28,7 +28,7 @@ from jaxcluster.interpolation import cubic_stencil
 
 EMBEDDED = ("parsec", "mist")
 LAST_DWARF = 440  # EEP; at the end of the main sequence, 454, mass hardly changes along the hook
-N_DWARFS = 240
+N_DWARFS = 160
 
 
 class Isochrone(NamedTuple):

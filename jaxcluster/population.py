@@ -58,8 +58,18 @@ def mass_ratio_edges(n: int) -> Float[np.ndarray, " e"]:
 
 
 def _locate(x, nodes):
-    """Interval of increasing nodes, and fraction of it, at x; nodes may repeat (no extent)."""
-    index = jnp.clip(jnp.searchsorted(nodes, x, side="right") - 1, 0, nodes.shape[0] - 2)
+    """Interval of increasing nodes, and fraction of it, at x; nodes may repeat (no extent).
+
+    Bisection written out over a flat array: `jnp.searchsorted` takes two to three times as long.
+    """
+    wanted = materialise(jax.lax.stop_gradient(x).ravel())
+    steps = [2**i for i in reversed(range(max(nodes.shape[0] - 2, 1).bit_length()))]
+    padded = jnp.pad(nodes[:-1], (0, 2 * steps[0] - nodes.shape[0] + 1), constant_values=jnp.inf)
+    index = jnp.zeros(wanted.shape, jnp.int32)
+    for step in steps:
+        there = padded.at[index + step].get(mode="promise_in_bounds")
+        index = jnp.where(there <= wanted, index + step, index)
+    index = materialise(index).reshape(x.shape)
     lower, width = nodes[index], nodes[index + 1] - nodes[index]
     fraction = jnp.where(width > 0, (x - lower) / jnp.where(width > 0, width, 1.0), 0.0)
     return index, jnp.clip(fraction, 0.0, 1.0)
@@ -86,35 +96,33 @@ def _cut(number, points, share, index, t):
     """
     d = len(points)
     lower = [(a, b) for a in range(d) for b in range(a + 1)]
-    start = [x[:, :-1] for x in points]
-    step = [x[:, 1:] - x[:, :-1] for x in points]
-    weight = number[:, None] * share[:, None]
 
-    def total(term):
-        return sum(weight[p] * term[p] for p in range(len(share)))
+    def sums(stars, share, start, step, t):
+        """Stars up to fraction t of a segment, their Σx and Σx xᵀ."""
+        first, second = [0.0] * d, [0.0] * len(lower)
+        for w, x, whole_step in zip(share, start, step, strict=True):
+            w, h = stars * w * t, [0.5 * t * y for y in whole_step]
+            for a in range(d):
+                first[a] += w * (x[a] + h[a])
+            for i, (a, b) in enumerate(lower):
+                second[i] += w * (x[a] * (x[b] + h[b]) + h[a] * (x[b] + h[b] * (4.0 / 3.0)))
+        return [stars * t, *first, *second]
 
-    # one array [e − 1, s] for each sum and power of t; arrays of arrays are slow on a CPU
-    stars = [jnp.broadcast_to(number[:, None], start[0].shape[1:])]
-    linear = [*stars, *map(total, start), *(total(start[a] * start[b]) for a, b in lower)]
-    square = [0.0 * stars[0], *(total(0.5 * s) for s in step)]
-    square += [total(0.5 * (start[a] * step[b] + step[a] * start[b])) for a, b in lower]
-    cubic = [0.0 * stars[0]] * (1 + d) + [total(step[a] * step[b] / 3.0) for a, b in lower]
-    linear, square, cubic = materialise((linear, square, cubic))
+    # one array [e − 1, s] for each curve and coordinate; arrays of arrays are slow on a CPU
+    start = [[x[p, :-1] for x in points] for p in range(len(share))]
+    step = [[x[p, 1:] - x[p, :-1] for x in points] for p in range(len(share))]
+    stars = jnp.broadcast_to(number[:, None], start[0][0].shape)
     # a loop: jnp.cumsum takes six times as long
-    whole = jnp.stack([sum(terms) for terms in zip(linear, square, cubic, strict=True)], axis=1)
+    whole = jnp.stack(sums(stars, share, start, step, 1.0), axis=1)
     _, before = jax.lax.scan(lambda c, x: (c + x, c), jnp.zeros_like(whole[0]), whole)
     before = materialise(jnp.swapaxes(before, 0, 1))
     column = jnp.arange(index.shape[0])[:, None]
-
-    def between_cuts(c0, c1, c2, c3):
-        upto = c0 + t * (c1 + t * (c2 + t * c3))
-        return upto[:, 1:] - upto[:, :-1]
-
-    tables = [
-        [a[index, column] for a in four] for four in zip(before, linear, square, cubic, strict=True)
-    ]
-    t, tables = materialise((t, tables))
-    n, *sums = [between_cuts(*four) for four in tables]
+    tables = jax.tree.map(lambda a: a[index, column], (list(before), start, step))
+    # fewer tables than the polynomials' coefficients: gathers, and their gradients, take longest
+    (before, start, step), stars, t = materialise((tables, number[index], t))
+    within = sums(stars, share[..., None], start, step, t)
+    upto = [b + more for b, more in zip(before, within, strict=True)]
+    n, *sums = [a[:, 1:] - a[:, :-1] for a in upto]
     n = jnp.maximum(n, 0.0)  # −1e-16 by rounding, at one in 10⁴ points of the prior
     # cells with hardly a star (a phase that takes no time): differences of sums would be noise
     enough = n > 1e-9 * number.sum()
@@ -160,8 +168,8 @@ def population_cells(
     mass_ratio_slope: Float[Array, ""] | float = 0.0,
     model_scatter: Float[Array, ""] | float = 0.0,
     extinction_scatter: Float[Array, ""] | float | None = None,
-    n_masses: int = 320,
-    n_mass_ratios: int = 16,
+    n_masses: int = 240,
+    n_mass_ratios: int = 14,
 ) -> Cells:
     """Cells of single stars and of unresolved binaries.
 

@@ -23,6 +23,9 @@ Progress = Callable[[str], None]
 PIECE = 250  # draws
 KEPT = 32  # executables, some megabytes each
 _compiled: dict[str, Any] = {}  # executables by the digest of their text, the oldest first
+# XLA takes half of AVX-512's width by default: 419 000 pairs in 0.57 instead of 0.37 ms. Processors
+# with narrower vectors do not mind.
+WIDE = {"xla_cpu_prefer_vector_width": 512}
 PACKAGES = ("jaxcluster", "jax", "numpyro", "blackjax", "numpy", "arviz")
 
 
@@ -55,7 +58,8 @@ class Stopwatch:
         lowered = flat.lower(closed.consts, *jax.tree.leaves(arguments))
         text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
         if text not in _compiled:
-            _compiled[text] = lowered.compile()
+            on_cpu = jax.default_backend() == "cpu"
+            _compiled[text] = lowered.compile(compiler_options=WIDE if on_cpu else None)
             if len(_compiled) > KEPT:
                 _compiled.pop(next(iter(_compiled)))
         run = _compiled[text]

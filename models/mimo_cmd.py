@@ -26,7 +26,7 @@ PRIOR = {
     "model_scatter": LogUniform(0.003, 0.2),  # mag, in magnitude and colour
 }
 
-COARSE, FINE = (160, 8), (320, 16)  # cells in mass and in mass ratio
+COARSE, FINE = (160, 8), (240, 14)  # cells in mass and in mass ratio
 
 
 def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_mass_ratios=None):
@@ -39,8 +39,8 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_m
         grid: isochrones, a name or a file.
         prior: replaces or adds distributions, for instance {"mass_ratio_slope": Uniform(-5, 5)}
             or {"extinction_scatter": LogUniform(0.003, 0.3)}.
-        n_masses: cells along the isochrone; 320, or 160 for fewer than 300 stars.
-        n_mass_ratios: cells in the mass ratio; 16, or 8 for fewer than 300 stars.
+        n_masses: cells along the isochrone; 240, or 160 for fewer than 300 stars.
+        n_mass_ratios: cells in the mass ratio; 14, or 8 for fewer than 300 stars.
     """
     # ln L moves by 1.6 in 1228 between COARSE and the finest (ngc2682.py converge)
     masses, ratios = COARSE if len(stars) < 300 else FINE

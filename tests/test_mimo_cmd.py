@@ -85,5 +85,5 @@ def test_fewer_cells_for_fewer_stars(stars):
     few = load_model("mimo_cmd")(stars, field=field, limits=LIMITS)
     many = jc.Stars(jnp.tile(stars.x, (5, 1)), jnp.tile(stars.noise, (5, 1, 1)), stars.columns)
     assert few.cluster.n_masses == 160
-    assert load_model("mimo_cmd")(many, field=field, limits=LIMITS).cluster.n_masses == 320
+    assert load_model("mimo_cmd")(many, field=field, limits=LIMITS).cluster.n_masses == 240
     assert build(many).cluster.n_masses == 32

@@ -124,11 +124,11 @@ def test_fluxes_add(second):
 
 
 def test_edges_of_mass_ratios():
-    edges = mass_ratio_edges(16)
+    edges = mass_ratio_edges(14)
     assert edges[0] == MIN_MASS_RATIO
     assert edges[-1] == 1.0
     assert (np.diff(edges) > 0).all()
-    np.testing.assert_allclose(np.diff(0.7 * edges**2 + 0.3 * edges**16), 0.993 / 16, rtol=1e-4)
+    np.testing.assert_allclose(np.diff(0.7 * edges**2 + 0.3 * edges**16), 0.993 / 14, rtol=1e-4)
 
 
 def test_cells_of_pairs_run_from_single_to_twice_as_bright(isochrone):
@@ -182,7 +182,7 @@ def test_mass_ratios(cells_of, gamma):
     cells = cells_of(1.0, gamma)
     weights, q = np.asarray(cells.weights), np.asarray(cells.mass_ratio)
     assert weights.sum() == pytest.approx(1.0, abs=1e-9)
-    edges = mass_ratio_edges(16)
+    edges = mass_ratio_edges(14)
     norm = quad(lambda x: x**gamma, MIN_MASS_RATIO, 1.0)[0]
     for a, b in pairwise(edges):
         share = weights[(q > a) & (q < b)].sum()
@@ -276,7 +276,7 @@ def test_few_cells_of_pairs_keep_mean_and_variance(isochrone):
 def test_no_nan_and_no_negative_weight_in_the_prior_box(grid):
     """Everywhere in the default priors: finite cells of weight ≥ 0, and a finite normalisation.
 
-    128 cells along the isochrone and 8 in q instead of 320 and 16, for time.
+    128 cells along the isochrone and 8 in q instead of 240 and 14, for time.
     """
     n_points, rng = 10_000, np.random.default_rng(6)
     box = {
