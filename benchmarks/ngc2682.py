@@ -64,12 +64,14 @@ had medians of 1.05, 2.1 and 9.5 ms. First calls take 6 to 8, 10 and 26 to 29 s.
 
 `converge`, ln L at the best fit (bar: doubling moves it by less than 0.5):
 
-    masses × ratios   160 × 8  320 × 16  640 × 16  320 × 32  640 × 32  1280 × 32
-    cells                1600      5760     11520     10880     21760      43520
-    ln L              -655.48   -656.78   -656.87   -656.97   -657.07    -657.09
+    masses × ratios   160 × 8  240 × 14  480 × 14  240 × 28  480 × 28  1280 × 32
+    cells                1600      3840      7680      7200     14400      43520
+    ln L              -656.74   -657.81   -658.11   -657.91   -658.29    -658.27
 
-so at the default of 320 × 16 (640 of single stars, 5120 of pairs) doubling in mass moves it by
-0.09, in mass ratio by 0.19 and both by 0.29: the bar is met.
+so at the default of 240 × 14 (480 of single stars, 3360 of pairs) doubling in mass moves it by
+0.30, in mass ratio by 0.10 and both by 0.48: the bar is met. At the best fit and five points about
+it 240 × 14 cells are 0.08 to 0.42 above the finest, the 320 × 16 of before 0.04 to 1.22; 160
+dwarfs an isochrone move it by 0.14 at most against 480.
 
 `pull`, d ln L / d[M/H] at the best fit, nats per dex: turn-off and subgiants (G 12-14) +813, upper
 main sequence (G 14-16) -1533, lower main sequence (G 16-18) +693: the faint dwarfs, known to be too
