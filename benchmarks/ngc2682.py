@@ -22,25 +22,16 @@ The same from the command line by `fast` (`jaxcluster bayes-factor DATA/cluster.
 DATA/field.parquet --limits 8,18 --seed N`), on one core with the other busy for part of the time:
 
     seed  ln Z              field alone  log10 BF  ± field  evaluations  CPU s  compiling  memory
-       1  -698.05 ± 0.05    -2685.18      863.00                 11 808     62         22  1.4 GB
-       2  -692.56 ± 0.05    -2692.48      868.56                 14 304     64          2  1.1 GB
-       1  -696.17 ± 0.04    -2685.01      863.74     12.1        11 808     55    19 or 2  1.4 GB
-       2  -696.64 ± 0.09    -2700.73      870.36     11.2        19 872     73          2  1.2 GB
-       1  -696.04 ± 0.04    -2694.17      867.78     13.0        14 304     46    29 or 3
-       2  -695.98 ± 0.04    -2684.60      863.65      4.5        13 728     46          3
-       1  -696.02 ± 0.03    -2694.17      867.79     13.0        13 728     42     54, 6 2.1, 1.5 GB
-       2  -695.74 ± 0.05    -2684.60      863.75      4.5        16 224     50          6  1.5 GB
-       1  -695.95 ± 0.04    -2694.17      867.82     13.0        20 208     45          6
        1  -695.99 ± 0.04    -2694.17      867.80     13.0        18 968     56         47     2.1 GB
        2  -695.76 ± 0.03    -2684.60      863.74      4.5        22 072     57          5     1.5 GB
+       1  -695.69 ± 0.05    -2694.17      867.93     13.0        21 464     42         51     2.0 GB
+       2  -695.49 ± 0.09    -2684.60      863.86      4.5        22 424     39          7     1.4 GB
 
-The first two rows are from before the field's density became a mean of five fits; from the fifth on
-searches take half the cells, in the seventh and eighth both after climbs, in the ninth every second
-one; in the last two both climb after they have gone through the powers of L (20 to 25 s of the
-compiling and 1.1 of the 2.1 GB are their gradient's). Fits with other seeds
-differ (`field`), so ln Z of different rows are not of the same model; ± field is the jackknife's
-error. Posteriors agree within their last digit. The floor: 0.56 million pairs at 0.8 to 1.3 ns
-are 0.5 to 0.7 ms a likelihood, 6 to 10 s for 14 000.
+The first two rows are from before the cells became 240 × 14 and vectors 512 bits wide. Fits of the
+field with other seeds differ (`field`), so ln Z of seeds 1 and 2 are not of the same model; ± field
+is the jackknife's error. Posteriors agree within their last digit. 20 to 25 s of the compiling and
+half of the memory are the gradient's. The floor: 0.42 million pairs at 0.7 ns are 0.3 ms a
+likelihood, 6.4 s for 21 464.
 
 MIST, the same: log10 BF 762.7 ± 0.3, ln Z -926.61 ± 0.60 (229 nats below PARSEC's), rank p 0.81,
 510 347 evaluations, 2337 CPU s + 29 s; log age 9.578 (9.569, 9.583), [M/H] 0.306 (0.301, 0.312),
