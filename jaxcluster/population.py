@@ -97,7 +97,7 @@ def _cut(number, points, share, index, t):
     d = len(points)
     lower = [(a, b) for a in range(d) for b in range(a + 1)]
 
-    def sums(stars, share, start, step, t):
+    def moments(stars, share, start, step, t):
         """Stars up to fraction t of a segment, their Σx and Σx xᵀ."""
         first, second = [0.0] * d, [0.0] * len(lower)
         for w, x, whole_step in zip(share, start, step, strict=True):
@@ -113,14 +113,14 @@ def _cut(number, points, share, index, t):
     step = [[x[p, 1:] - x[p, :-1] for x in points] for p in range(len(share))]
     stars = jnp.broadcast_to(number[:, None], start[0][0].shape)
     # a loop: jnp.cumsum takes six times as long
-    whole = jnp.stack(sums(stars, share, start, step, 1.0), axis=1)
+    whole = jnp.stack(moments(stars, share, start, step, 1.0), axis=1)
     _, before = jax.lax.scan(lambda c, x: (c + x, c), jnp.zeros_like(whole[0]), whole)
     before = materialise(jnp.swapaxes(before, 0, 1))
     column = jnp.arange(index.shape[0])[:, None]
     tables = jax.tree.map(lambda a: a[index, column], (list(before), start, step))
     # fewer tables than the polynomials' coefficients: gathers, and their gradients, take longest
     (before, start, step), stars, t = materialise((tables, number[index], t))
-    within = sums(stars, share[..., None], start, step, t)
+    within = moments(stars, share[..., None], start, step, t)
     upto = [b + more for b, more in zip(before, within, strict=True)]
     n, *sums = [a[:, 1:] - a[:, :-1] for a in upto]
     n = jnp.maximum(n, 0.0)  # −1e-16 by rounding, at one in 10⁴ points of the prior
