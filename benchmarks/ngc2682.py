@@ -12,14 +12,15 @@ Peer: MiMO's own code with dynesty, 400 live points, on the same stars: ln Z = -
 log10 BF ≈ 853, 405 015 evaluations at 3.4 ms, 23 CPU minutes; log age 9.593, [M/H] 0.279, distance
 modulus 9.587, A_V 0.002, f_field 0.066 with the same isochrones, no model scatter.
 
-Measured on one core of a busy machine, 2026-11-22, PARSEC, 100 live points, 320 × 16 cells:
-log10 BF 861.9 ± 0.3, ln Z -698.13 ± 0.59 against -2682.78, information 34.4 nats, rank p 0.43,
-483 787 evaluations, 1946 CPU s + 31 s compiling; log age 9.652 (9.650, 9.654), [M/H] 0.194 (0.184,
-0.202), distance modulus 9.494 (9.487, 9.501), A_V 0.008, slope -1.06, f_b 0.51, f_field 0.052,
-scatter 0.019. With 256 × 16 cells and another key ln Z was -697.62 ± 0.60, peak memory 1.8 GB.
+Nested sampling from the command line (`jaxcluster bayes-factor DATA/cluster.parquet --field
+DATA/field.parquet --limits 8,18 --seed 1 --method nested --live 100`, 2026-11-23): log10 BF 867.8
+± 0.2, ln Z -696.01 ± 0.57 against -2694.17, information 35.3 nats, rank p 0.96, 489 021
+evaluations, 557 CPU s + 39 s compiling, peak memory 1.5 GB; log age 9.652 (9.650, 9.654), [M/H]
+0.196 (0.186, 0.204), distance modulus 9.495 (9.488, 9.501), A_V 0.007, slope -1.05, f_b 0.51,
+f_field 0.053, scatter 0.019.
 
-The same from the command line by `fast` (`jaxcluster bayes-factor DATA/cluster.parquet --field
-DATA/field.parquet --limits 8,18 --seed N`), on one core with the other busy for part of the time:
+The same by `fast` (without `--method`, `--seed N`), on one core with the other busy for part of the
+time:
 
     seed  ln Z              field alone  log10 BF  ± field  evaluations  CPU s  compiling  memory
        1  -695.99 ± 0.04    -2694.17      867.80     13.0        18 968     56         47     2.1 GB
@@ -33,11 +34,11 @@ is the jackknife's error. Posteriors agree within their last digit. 20 to 25 s o
 half of the memory are the gradient's. The floor: 0.42 million pairs at 0.7 ns are 0.3 ms a
 likelihood, 6.4 s for 21 464.
 
-MIST, the same: log10 BF 762.7 ± 0.3, ln Z -926.61 ± 0.60 (229 nats below PARSEC's), rank p 0.81,
-510 347 evaluations, 2337 CPU s + 29 s; log age 9.578 (9.569, 9.583), [M/H] 0.306 (0.301, 0.312),
-distance modulus 9.713 (9.704, 9.725), A_V 0.001, slope -0.63, f_b 0.78, f_field 0.106, scatter
-0.013. Between grids log age moves by 0.07, [M/H] by 0.11 and distance modulus by 0.22, 10 to 30
-posterior widths.
+MIST with 320 × 16 cells and an earlier fit of the field, nested: log10 BF 762.7 ± 0.3, ln Z
+-926.61 ± 0.60 (229 nats below PARSEC's), rank p 0.81, 510 347 evaluations, 2337 CPU s + 29 s; log
+age 9.578 (9.569, 9.583), [M/H] 0.306 (0.301, 0.312), distance modulus 9.713 (9.704, 9.725), A_V
+0.001, slope -0.63, f_b 0.78, f_field 0.106, scatter 0.013. Between grids log age moves by 0.07,
+[M/H] by 0.11 and distance modulus by 0.22, 10 to 30 posterior widths.
 
 NUTS, 2 × (400 + 400) steps, 320 × 16 cells: log age 9.652 (9.649, 9.654), [M/H] 0.194 (0.185,
 0.203), distance modulus 9.494 (9.488, 9.500), A_V 0.008, slope -1.05, f_b 0.51, f_field 0.052,
@@ -48,10 +49,11 @@ CPU s in all on a busy core, peak memory 1.9 GB.
 to 56. Halves of the field differ by 40.5 where the said errors make 43.2, at 100 of the stars by
 3.5 where they make 3.3 (rms of eight splits).
 
-`cost`, one core, the other busy, medians (and quickest) of 60 CPU times: at 320 × 16 cells 1.03
-(0.85) ms for the cells, 3.1 (2.6) a value, 11.3 (9.3) a value and gradient; at 160 × 8 cells, which
-search, 0.85 (0.71), 1.15 (0.95), 6.2 (4.9). In a quiet moment before, 20 calls at 320 × 16 cells
-had medians of 1.05, 2.1 and 9.5 ms. First calls take 6 to 8, 10 and 26 to 29 s.
+`cost`, one core, the other busy, medians (and quickest) of 60 CPU times: at 240 × 14 cells 0.62
+(0.61) ms for the cells, 1.02 (0.99) a value, 4.6 (4.2) a value and gradient; at 160 × 8 cells, which
+search, 0.28 (0.27), 0.50 (0.49), 2.2 (2.0). Compiling takes 4, 6 and 17 s. Bars: 1.0 ms, and four
+times that; numbers of mass ratios that are no multiple of four vectorise worse (240 × 16 cells take
+0.49 ms), but 14 are nearer the limit.
 
 `converge`, ln L at the best fit (bar: doubling moves it by less than 0.5):
 
