@@ -34,11 +34,11 @@ is the jackknife's error. Posteriors agree within their last digit. 20 to 25 s o
 half of the memory are the gradient's. The floor: 0.42 million pairs at 0.7 ns are 0.3 ms a
 likelihood, 6.4 s for 21 464.
 
-MIST with 320 × 16 cells and an earlier fit of the field, nested: log10 BF 762.7 ± 0.3, ln Z
--926.61 ± 0.60 (229 nats below PARSEC's), rank p 0.81, 510 347 evaluations, 2337 CPU s + 29 s; log
-age 9.578 (9.569, 9.583), [M/H] 0.306 (0.301, 0.312), distance modulus 9.713 (9.704, 9.725), A_V
-0.001, slope -0.63, f_b 0.78, f_field 0.106, scatter 0.013. Between grids log age moves by 0.07,
-[M/H] by 0.11 and distance modulus by 0.22, 10 to 30 posterior widths.
+MIST (`--seed 1 --grid mist`, fast): log10 BF 769.80 ± 0.02 ± 12.2, ln Z -921.64 ± 0.04 (226 nats
+below PARSEC's), 22 776 evaluations, 37 CPU s + 59 s compiling; log age 9.575 (9.567, 9.582), [M/H]
+0.308 (0.303, 0.313), distance modulus 9.716 (9.706, 9.726), A_V 0.001, slope -0.64, f_b 0.78,
+f_field 0.104, scatter 0.013. Between grids log age moves by 0.08, [M/H] by 0.11 and distance
+modulus by 0.22, 10 to 40 posterior widths.
 
 NUTS, 2 × (400 + 400) steps, 320 × 16 cells: log age 9.652 (9.649, 9.654), [M/H] 0.194 (0.185,
 0.203), distance modulus 9.494 (9.488, 9.500), A_V 0.008, slope -1.05, f_b 0.51, f_field 0.052,
@@ -50,10 +50,10 @@ to 56. Halves of the field differ by 40.5 where the said errors make 43.2, at 10
 3.5 where they make 3.3 (rms of eight splits).
 
 `cost`, one core, the other busy, medians (and quickest) of 60 CPU times: at 240 × 14 cells 0.62
-(0.61) ms for the cells, 1.02 (0.99) a value, 4.6 (4.2) a value and gradient; at 160 × 8 cells, which
-search, 0.28 (0.27), 0.50 (0.49), 2.2 (2.0). Compiling takes 4, 6 and 17 s. Bars: 1.0 ms, and four
-times that; numbers of mass ratios that are no multiple of four vectorise worse (240 × 16 cells take
-0.49 ms), but 14 are nearer the limit.
+(0.61) ms for the cells, 1.02 (0.99) a value, 4.6 (4.2) a value and gradient; at 160 × 8 cells,
+which search, 0.28 (0.27), 0.50 (0.49), 2.2 (2.0). Compiling takes 4, 6 and 17 s. Bars: 1.0 ms, and
+four times that; numbers of mass ratios that are no multiple of four vectorise worse (240 × 16
+cells take 0.49 ms), but 14 are nearer the limit.
 
 `converge`, ln L at the best fit (bar: doubling moves it by less than 0.5):
 
