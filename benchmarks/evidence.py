@@ -49,9 +49,14 @@ In coordinates through Φ, `nested 100 50` and `nested 100 50 35` (100 seeds, 50
 The scatter is as quoted; the curved one is biased by one or half a quoted error, with so few live
 points.
 
-`mocks 20`, fast, 96 × 6 cells:
+`mocks 10`, fast, 96 × 6 cells, 2026-11-23:
 
     problem       error     scatter      quoted       ratio       worst evaluations       CPU s
+    shipped           -       0.034       0.045        0.77        1.13       18222        10.0
+   in field           -       0.037       0.049        0.77        1.29       22027        20.8
+
+and of 20 seeds, before population's gathers and vectors became quicker:
+
     shipped           -       0.043       0.044        0.96        2.19       18666        20.9
    in field           -       0.058       0.051        1.13        2.75       23313        37.4
 
@@ -59,15 +64,16 @@ None fell back. The second mock has a wrong, broad maximum at ln Z = -529 (log a
 modulus 13.9 instead of 9.5 and 12.0), in which two searches without climbs agreed at seed 11
 (commit b3a76ea: scatter / quoted 219).
 
-The mock of `jaxcluster demo` at 96 × 6 cells. By `fast` ln Z is -133.47 ± 0.06 in 12 480
-evaluations, 22 CPU s. By dynesty, from the same jitted likelihood:
+`dynesty 100`, the mock of `jaxcluster demo` at 96 × 6 cells, 2026-11-23. By `fast` ln Z is
+-133.55 ± 0.05 in 17 304 evaluations, 12 CPU s. By dynesty, from the same jitted likelihood:
 
     sample           live   ln Z              evaluations  CPU s
-    rwalk              50   -131.99 ± 0.70         44 745     64
-    rwalk             200   -132.32 ± 0.36        178 980    211
-    rslice, 6 slices  100   -134.05 ± 0.52        111 501    122
+    rwalk             100   -133.01 ± 0.51         91 069     47
+    rslice, 6 slices  100   -133.55 ± 0.52        110 876     49
 
-The random walks are too short, by 3.2 quoted errors with 200 points.
+so at a tenth of dynesty's error in a quarter of its time; dynesty's time at that error would be a
+hundred times as long. Its random walks with 200 live points were 3.2 quoted errors too high in an
+earlier state.
 """
 
 import os

@@ -63,7 +63,8 @@ def cluster(tables):
         jc.from_table(tables[1]),
         key=jax.random.key(0),
         limits=LIMITS,
-        sampler=partial(jc.nested, live=20, inner_steps=5),
+        # slices as by default: with 5, 20 live points end 5 standard deviations off
+        sampler=partial(jc.nested, live=20),
         # of 30 members, 20 live points otherwise find one of several ages and distances
         prior={
             "log_age": dist.Normal(TRUTH["log_age"], 0.1),
