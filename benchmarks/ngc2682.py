@@ -52,8 +52,8 @@ to 56. Halves of the field differ by 40.5 where the said errors make 43.2, at 10
 `cost`, one core, the other busy, medians (and quickest) of 60 CPU times: at 240 × 14 cells 0.62
 (0.61) ms for the cells, 1.02 (0.99) a value, 4.6 (4.2) a value and gradient; at 160 × 8 cells,
 which search, 0.28 (0.27), 0.50 (0.49), 2.2 (2.0). Compiling takes 4, 6 and 17 s. Bars: 1.0 ms, and
-four times that; numbers of mass ratios that are no multiple of four vectorise worse (240 × 16
-cells take 0.49 ms), but 14 are nearer the limit.
+four times that; numbers of mass ratios that are no multiple of four vectorise worse, but 14 are
+nearer the limit than 16.
 
 `converge`, ln L at the best fit (bar: doubling moves it by less than 0.5):
 
@@ -89,6 +89,7 @@ import numpy as np  # noqa: E402
 from jax.flatten_util import ravel_pytree  # noqa: E402
 
 import jaxcluster as jc  # noqa: E402
+from jaxcluster import isochrone  # noqa: E402
 from jaxcluster.bayes_factor import bayes_factor, inside  # noqa: E402
 from jaxcluster.climb import climb, gradients  # noqa: E402
 from jaxcluster.model import Flat  # noqa: E402
@@ -105,6 +106,16 @@ BEST = {  # start of the climb: near the published solution
     "binary_fraction": 0.5,
     "field_fraction": 0.06,
     "model_scatter": 0.02,
+}
+ABOUT = {  # how far about it the cells are tried
+    "log_age": 0.01,
+    "metallicity": 0.03,
+    "distance_modulus": 0.03,
+    "a_v": 0.02,
+    "mass_slope": 0.2,
+    "binary_fraction": 0.1,
+    "field_fraction": 0.02,
+    "model_scatter": 0.004,
 }
 
 
@@ -127,23 +138,37 @@ def best_fit(stars, field, limits=LIMITS, **options):
 
 
 def converge(stars, field):
-    """Print ln L at the best fit against the number of cells."""
+    """Print ln L at the best fit and five points about it against cells, and against dwarfs."""
     best = best_fit(stars, field)
     print({name: round(float(value), 4) for name, value in best.items()})
-    print(f"{'masses':>7} {'ratios':>7} {'cells':>7} {'ln L':>10}")
-    for masses, ratios in (
-        (160, 8),
-        (240, 14),
-        (480, 14),
-        (240, 28),
-        (480, 28),
-        (1280, 32),
-    ):
+    rng = np.random.default_rng(0)
+    points = [best] + [
+        {n: jnp.abs(v + ABOUT[n] * rng.normal()) * jnp.sign(v) for n, v in best.items()}
+        for _ in range(5)
+    ]
+
+    def at_points(masses, ratios):
         model = load_model("mimo_cmd")(
             stars, field=field, limits=LIMITS, n_masses=masses, n_mass_ratios=ratios
         )
-        value = float(jax.jit(lambda p, m=model: m.log_likelihood(p, stars))(best))
-        print(f"{masses:7d} {ratios:7d} {masses * (ratios + 2):7d} {value:10.3f}", flush=True)
+        run = jax.jit(lambda p: model.log_likelihood(p, stars))
+        return np.array([float(run(p)) for p in points])
+
+    finest = at_points(1280, 32)
+    print(f"{'masses':>7} {'ratios':>7} {'cells':>7} {'ln L':>10}  less the finest's, six points")
+    for masses, ratios in ((160, 8), (240, 14), (480, 14), (240, 28), (480, 28), (320, 16)):
+        found = at_points(masses, ratios)
+        print(
+            f"{masses:7d} {ratios:7d} {masses * (ratios + 2):7d} {found[0]:10.3f}  "
+            f"{np.round(found - finest, 2)}",
+            flush=True,
+        )
+    print(f"{1280:7d} {32:7d} {1280 * 34:7d} {finest[0]:10.3f}")
+    usual = at_points(240, 14)
+    for number in (480, 240, 160):
+        isochrone.N_DWARFS = number
+        jc.load_grid.cache_clear()
+        print(f"{number} dwarfs: {np.round(at_points(240, 14) - usual, 2)}", flush=True)
 
 
 def cost(stars, field):

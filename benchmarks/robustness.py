@@ -23,8 +23,8 @@ parallax and other proper motion.
 A scatter above 0.06 mag (and five expected members) is flagged: all eight wrong fields are, none of
 the right ones; so it was with three seeds of an earlier state.
 
-`alarms`, log10 BF ± field, model scatter, gap; four of 16 real clusters are flagged, wrongly, all
-behind patchy dust, and their scatter is that of wrong fields:
+`alarms`, log10 BF ± field, model scatter, gap; four of 16 real clusters are flagged,
+wrongly; their scatter is that of wrong fields:
 
     Berkeley 17   73.8 ±  7.4  0.060 -0.04 flag    NGC 2204   467.9 ± 15.7  0.020  1.02
     IC 166       147.0 ±  9.2  0.122  0.00 flag    NGC 2243   371.3 ± 38.6  0.014  0.56

@@ -23,8 +23,8 @@ Progress = Callable[[str], None]
 PIECE = 250  # draws
 KEPT = 32  # executables, some megabytes each
 _compiled: dict[str, Any] = {}  # executables by the digest of their text, the oldest first
-# XLA takes half of AVX-512's width by default: 419 000 pairs in 0.57 instead of 0.37 ms. Processors
-# with narrower vectors do not mind.
+# XLA takes half of AVX-512's width by default, which makes pairs half as slow again. An option and
+# no more: processors with narrower vectors take theirs.
 WIDE: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512}
 PACKAGES = ("jaxcluster", "jax", "numpyro", "blackjax", "numpy", "arviz")
 

@@ -11,7 +11,13 @@ from scipy.integrate import quad
 from jaxcluster.cmd import ErrorModel, PopulationModel
 from jaxcluster.isochrone import Isochrone, load_grid
 from jaxcluster.mass_function import MassFunction, kroupa
-from jaxcluster.population import MIN_MASS_RATIO, combine, mass_ratio_edges, population_cells
+from jaxcluster.population import (
+    MIN_MASS_RATIO,
+    _locate,
+    combine,
+    mass_ratio_edges,
+    population_cells,
+)
 
 TO_PLANE = jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, -1.0]])
 MASS_FUNCTIONS = {
@@ -121,6 +127,19 @@ def test_fluxes_add(second):
     first, second = jnp.array([12.0]), jnp.array([second])
     expected = -2.5 * np.log10(10 ** (-0.4 * 12.0) + 10 ** (-0.4 * np.asarray(second)))
     np.testing.assert_allclose(combine(first, 10 ** (-0.4 * second)), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 17, 281])
+def test_located_between_nodes(n):
+    """Against numpy: nodes that repeat, values at nodes and beyond the ends."""
+    rng = np.random.default_rng(n)
+    nodes = np.sort(rng.integers(0, n, n)).astype(float)
+    x = np.concatenate([nodes, rng.uniform(-1, n + 1, 200)]).reshape(-1, 2 if n % 2 == 0 else 1)
+    index, fraction = (np.asarray(a) for a in _locate(jnp.asarray(x), jnp.asarray(nodes)))
+    expected = np.clip(np.searchsorted(nodes, x, side="right") - 1, 0, n - 2)
+    np.testing.assert_array_equal(index, expected)
+    value = nodes[index] + fraction * (nodes[index + 1] - nodes[index])
+    np.testing.assert_allclose(value, np.clip(x, nodes[0], nodes[-1]), atol=1e-12)
 
 
 def test_edges_of_mass_ratios():
