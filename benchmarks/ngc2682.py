@@ -52,8 +52,8 @@ to 56. Halves of the field differ by 40.5 where the said errors make 43.2, at 10
 `cost`, one core, the other busy, medians (and quickest) of 60 CPU times: at 240 × 14 cells 0.62
 (0.61) ms for the cells, 1.02 (0.99) a value, 4.6 (4.2) a value and gradient; at 160 × 8 cells,
 which search, 0.28 (0.27), 0.50 (0.49), 2.2 (2.0). Compiling takes 4, 6 and 17 s. Bars: 1.0 ms, and
-four times that; numbers of mass ratios that are no multiple of four vectorise worse, but 14 are
-nearer the limit than 16.
+four times that; numbers of mass ratios that are no multiple of four vectorise worse, but 16
+with more cells are no nearer the limit.
 
 `converge`, ln L at the best fit (bar: doubling moves it by less than 0.5):
 
@@ -62,9 +62,9 @@ nearer the limit than 16.
     ln L              -656.74   -657.81   -658.11   -657.91   -658.29    -658.27
 
 so at the default of 240 × 14 (480 of single stars, 3360 of pairs) doubling in mass moves it by
-0.30, in mass ratio by 0.10 and both by 0.48: the bar is met. At the best fit and five points about
-it 240 × 14 cells are 0.08 to 0.42 above the finest, the 320 × 16 of before 0.04 to 1.22; 160
-dwarfs an isochrone move it by 0.14 at most against 480.
+0.30, in mass ratio by 0.10 and both by 0.48: the bar is met there. At five points about it 240 × 14
+cells are 0.06 to 0.83 above the finest, one of them beyond the bar, 320 × 16 are 0.01 to 1.24. 160
+dwarfs an isochrone are within 0.23 of 480.
 
 `pull`, d ln L / d[M/H] at the best fit, nats per dex: turn-off and subgiants (G 12-14) +813, upper
 main sequence (G 14-16) -1533, lower main sequence (G 16-18) +693: the faint dwarfs, known to be too
