@@ -91,10 +91,23 @@ def _fit(draws: Draws, beta: float, least: int, rng) -> StudentMixture:
     return fit_mixture(draws.z, np.exp(log_w - logsumexp(log_w)), rng).widened()
 
 
-def about(ends: Float[np.ndarray, "n d"], covs: Float[np.ndarray, "n d d"]) -> StudentMixture:
-    """Proposal around ends of climbs, half of it `WIDER` than the covariances found there."""
-    n = len(ends)
-    return StudentMixture(np.full(n, 1 / n), ends, np.linalg.cholesky(covs)).widened(0.5, WIDER)
+def about(gradient: Gradient, ends: Float[np.ndarray, "n d"]) -> StudentMixture:
+    """Proposal around ends of climbs, half of it `WIDER` than the posterior falls off there.
+
+    Args:
+        gradient: log posterior and its gradient at rows.
+        ends: the highest first. Those within a standard deviation, on average over the
+            parameters, of a higher one are the same maximum, and left out.
+    """
+    means, covs = [], []
+    while len(ends):
+        means.append(ends[0])
+        covs.append(curvature(gradient, ends[:1])[0])
+        away = ends - ends[0]
+        ends = ends[(away * np.linalg.solve(covs[-1], away.T).T).mean(axis=1) > 1.0]
+    n = len(means)
+    mixture = StudentMixture(np.full(n, 1 / n), np.array(means), np.linalg.cholesky(covs))
+    return mixture.widened(0.5, WIDER)
 
 
 class Search(NamedTuple):
@@ -135,8 +148,8 @@ def search(draws: Draws, gradient: Gradient, rng, say) -> Search:
     powers = temper(draws, rng, say)
     say(f"{CLIMBS} climbs by gradient")
     ends, height = climb(gradient, starts, STEPS)
-    ends = ends[height >= height.max() - LOWER]
-    hills = about(ends, curvature(gradient, ends))
+    ends = ends[np.argsort(-height)][: (height >= height.max() - LOWER).sum()]
+    hills = about(gradient, ends)
     draws.add(hills, hills.draw(rng, BEGIN))
     powers += temper(draws, rng, say)
     proposal = None

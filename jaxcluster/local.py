@@ -28,7 +28,7 @@ from jaxcluster.gaussian import (
 
 BLOCK = 32  # stars, fewer in small samples: a block should not span the whole diagram
 CHUNK = 8  # components
-TILES = 128  # of a group: 32 000 pairs, whose sums stay in the cache; twice as many for gradients
+TILES = 128  # of a group: 32 000 pairs, whose sums stay in the cache
 
 
 def _block_size(n: int) -> int:
@@ -175,7 +175,7 @@ class _Sums(NamedTuple):
             ]
 
         start = [jnp.zeros(self.components[0].shape, total)] * self._n_sums
-        q, *rest = (a.ravel() for a in _over_tiles(self.live, 2 * TILES, start, add))
+        q, *rest = (a.ravel() for a in _over_tiles(self.live, TILES, start, add))
         return q, *self._split(rest)
 
     def over_components(self):
@@ -186,7 +186,7 @@ class _Sums(NamedTuple):
             return [a.at[blocks].add(b, mode="drop") for a, b in zip(sums, new, strict=True)]
 
         start = [jnp.zeros_like(self.stars[0])] * self._n_sums
-        _, *rest = (a.ravel() for a in _over_tiles(self.live, 2 * TILES, start, add))
+        _, *rest = (a.ravel() for a in _over_tiles(self.live, TILES, start, add))
         return self._split(rest)
 
     def _split(self, sums):

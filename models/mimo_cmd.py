@@ -26,7 +26,7 @@ PRIOR = {
     "model_scatter": LogUniform(0.003, 0.2),  # mag, in magnitude and colour
 }
 
-COARSE, FINE = (160, 8), (240, 14)  # cells in mass and in mass ratio
+CELLS = (96, 6), (160, 8), (240, 14)  # in mass and in mass ratio, from rough to fine
 
 
 def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_mass_ratios=None):
@@ -42,8 +42,8 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_m
         n_masses: cells along the isochrone; 240, or 160 for fewer than 300 stars.
         n_mass_ratios: cells in the mass ratio; 14, or 8 for fewer than 300 stars.
     """
-    # ln L moves by 1.6 in 1228 between COARSE and the finest (ngc2682.py converge)
-    masses, ratios = COARSE if len(stars) < 300 else FINE
+    # ln L of 1228 stars moves by 1.6 between 160 × 8 and the finest (ngc2682.py converge)
+    masses, ratios = CELLS[1] if len(stars) < 300 else CELLS[2]
     bands, _ = jc.plane_of(stars.columns)
     isochrones = jc.load_grid(grid, bands)
     prior, fixed = jc.within(PRIOR, isochrones.bounds, prior)
@@ -78,8 +78,12 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_m
         real = jnp.arange(len(filled)) < n
         return jc.Model(prior, pointwise, lambda stars: log_field.sum(), population, real, rough)
 
-    if population.n_masses * population.n_mass_ratios <= math.prod(COARSE):
+    n_cells = population.n_masses * population.n_mass_ratios
+    fewer = [cells for cells in CELLS if math.prod(cells) < n_cells]
+    if not fewer:
         return model(population)
-    # half the time, and near enough to search with (ngc2682.py converge)
-    coarse = replace(population, n_masses=COARSE[0], n_mass_ratios=COARSE[1])
-    return model(population, rough=model(coarse))
+    # 0.5 to 0.8 of the time, and near enough to search with
+    masses, ratios = fewer[-1]
+    return model(
+        population, rough=model(replace(population, n_masses=masses, n_mass_ratios=ratios))
+    )

@@ -267,11 +267,25 @@ def test_flat_and_rising_directions_are_as_wide_as_told():
 
 
 def test_first_draws_lie_around_the_ends_as_the_posterior_falls_off():
-    ends, cov = np.array([[0.0, 0.0], [50.0, 5.0]]), correlated(2)
-    z = about(ends, np.array([cov, 4.0 * cov])).draw(np.random.default_rng(0), 8000)
+    """Two maxima of like height, one half as wide; ends near one of them are the same one."""
+    cov, places = correlated(2), np.array([[0.0, 0.0], [50.0, 5.0]])
+    precision = np.linalg.inv(cov)
+
+    def gradient(z):
+        second = z[:, :1] > 25
+        away = (z - np.where(second, *places[::-1])) * np.where(second, 2.0, 1.0)
+        value = -0.5 * np.einsum("na,ab,nb->n", away, precision, away)
+        return value, -away @ precision * np.where(second, 2.0, 1.0)
+
+    sigma = np.linalg.cholesky(cov)
+    near = places[:1] + np.array([[0.5, 0.5], [-1.2, 0.3]]) @ sigma.T  # χ² = 0.5 and 1.5 of 2
+    far = places[:1] + np.array([[2.0, 0.0]]) @ sigma.T
+    assert len(about(gradient, np.concatenate([places, near])).weights) == 2 * 2
+    assert len(about(gradient, np.concatenate([places, near, far])).weights) == 2 * 3
+    z = about(gradient, np.concatenate([places, near])).draw(np.random.default_rng(0), 8000)
     near = z[:, 0] < 25
     assert near.mean() == pytest.approx(0.5, abs=0.01)
-    for some, scale in ((z[near] - ends[0], 1.0), (z[~near] - ends[1], 2.0)):
+    for some, scale in ((z[near] - places[0], 1.0), (z[~near] - places[1], 0.5)):
         chi2 = np.einsum("na,ab,nb->n", some, np.linalg.inv(cov), some) / scale**2
         for radius in (1.0, WIDER):  # χ² / 2 of a t in two dimensions has an F distribution
             inside = fisher(2, NU).cdf(0.5 * (radius / np.array([1.0, WIDER])) ** 2).mean()
