@@ -30,10 +30,16 @@ from jaxtyping import Array, Float
 PAIRS_IN_FLIGHT = 16_384
 
 
-def _ldl(t: list[list[Array]]) -> tuple[list[list[Array]], list[Array]]:
+def _as_it_is(arrays):
+    return arrays
+
+
+def _ldl(t: list[list[Array]], once: Callable = _as_it_is):
     """Return L⁻¹ (unit lower triangle) and 1/D of T = L D Lᵀ, elimination written out.
 
     `t[a][b]`, b ≤ a, are the entries as arrays over pairs, so for d ≤ 3 this is the closed form.
+    `once` sees lists of intermediate arrays that many others need: `materialise`, where these are
+    short and d is large.
     """
     d = len(t)
     low: list[list[Array]] = [[] for _ in range(d)]
@@ -43,7 +49,7 @@ def _ldl(t: list[list[Array]]) -> tuple[list[list[Array]], list[Array]]:
         row: list[Array] = []  # row[b] = L_ab D_b
         for b in range(a):
             row.append(t[a][b] - sum((row[c] * low[b][c] for c in range(b)), start=0.0))
-        low[a] = [row[b] * inverse_diagonal[b] for b in range(a)]
+        low[a] = once([row[b] * inverse_diagonal[b] for b in range(a)])
         pivots.append(t[a][a] - sum((row[b] * low[a][b] for b in range(a)), start=0.0))
         inverse_diagonal.append(1.0 / pivots[a])
     inverse: list[list[Array]] = [[] for _ in range(d)]
@@ -51,15 +57,17 @@ def _ldl(t: list[list[Array]]) -> tuple[list[list[Array]], list[Array]]:
         for b in range(a):
             inner = sum((low[a][c] * inverse[c][b] for c in range(b + 1, a)), start=0.0)
             inverse[a].append(-(low[a][b] + inner))
+        inverse[a] = once(inverse[a])
     return inverse, inverse_diagonal
 
 
-def _whiten(diff: list[Array], t: list[list[Array]]):
+def _whiten(diff: list[Array], t: list[list[Array]], once: Callable = _as_it_is):
     """Return L⁻¹, 1/D, y = L⁻¹(x − μ) and ½ yᵀ D⁻¹ y for entries of x − μ and of T over pairs."""
     d = len(diff)
-    inverse, inverse_diagonal = _ldl(t)
+    inverse, inverse_diagonal = _ldl(t, once)
     y = [diff[a] + sum((inverse[a][b] * diff[b] for b in range(a)), start=0.0) for a in range(d)]
-    half_chi2 = 0.5 * sum(inverse_diagonal[a] * y[a] ** 2 for a in range(d))
+    y = once(y)
+    half_chi2 = once(0.5 * sum(inverse_diagonal[a] * y[a] ** 2 for a in range(d)))
     return inverse, inverse_diagonal, y, half_chi2
 
 
@@ -106,11 +114,16 @@ def _chunk_density(x, noise, weights, means, covs):
 
 def _pair_terms(diff, t, weights, g, log_p):
     """Return g N / p, r u (one entry a coordinate) and r (u uᵀ − T⁻¹) (lower triangle) of pairs."""
-    d = len(diff)
     inverse, inverse_diagonal, y, half_chi2 = _whiten(diff, t)
-    exponent = -half_chi2 - (log_p + _log_2pi(d))
+    exponent = -half_chi2 - (log_p + _log_2pi(len(diff)))
     ratio = _bounded_ratio(exponent, _root_determinant(inverse_diagonal)) * g
     r = ratio * weights
+    return ratio, *_weighted(r, inverse, inverse_diagonal, y)
+
+
+def _weighted(r, inverse, inverse_diagonal, y):
+    """Return r u and r (u uᵀ − T⁻¹) of pairs, as `_pair_terms`, from what `_whiten` returns."""
+    d = len(y)
     scaled = [inverse_diagonal[a] * y[a] for a in range(d)]
     column = [[*inverse[c], None] for c in range(d)]  # L⁻¹[c][b]; the diagonal is 1
 
@@ -125,7 +138,7 @@ def _pair_terms(diff, t, weights, g, log_p):
         for a in range(d)
         for b in range(a + 1)
     }
-    return ratio, ru, curvature
+    return ru, curvature
 
 
 def _assemble(first, lower):

@@ -16,6 +16,8 @@ def materialise(arrays: T) -> T:
     there. `optimization_barrier` does not keep it from that (jax 0.10.2); a conditional does, at
     the price of a copy.
     """
+    if not jax.tree.leaves(arrays):
+        return arrays
     never = jax.tree.leaves(arrays)[0].ravel()[0] > jnp.inf  # nor for NaN; XLA does not know
     return jax.lax.cond(never, lambda a: jax.tree.map(jnp.negative, a), lambda a: a, arrays)
 
