@@ -34,8 +34,9 @@ def cut_outliers(
 
         d² = Σ_k ((μ_k − c_k) / s_k)²,    s_k = 1.4826 median |μ_k − c_k|,    k: pmra, pmdec
 
-    so sigma is the robust dispersion of this sample about the centre, field and errors included,
-    not the cluster's; it is wider the further a given centre is from the bulk. After the cuts of
+    so sigma is the robust dispersion of this sample about the centre, field and errors included. It
+    is wider the further a given centre is from the bulk, and the cluster's own where that is half
+    of the stars: in NGC 2243 10 sigma are 3 mas/yr, a third of the stars is cut. After the cuts of
     Peña Ramírez et al. 2022, MNRAS 513, 5799. A star without a proper motion, or without an error
     in a band, fails no cut and is kept: extreme deconvolution takes missing values.
 
@@ -105,7 +106,7 @@ def _centre_and_dispersion(motion: Float[np.ndarray, "n 2"], centre: object) -> 
 def correct_parallax(table: object) -> Table:
     """The stars with the zero-point of Gaia's parallaxes subtracted: ϖ − Z(G, ν_eff, β).
 
-    Z is that of Lindegren et al. 2021, A&A 649, A4, sect. 5, for (E)DR3, by the package
+    Z is that of Lindegren et al. 2021, A&A 649, A4, eq. A.3 to A.5, for (E)DR3, by the package
     gaiadr3-zeropoint. A parallax stays as it is, and is counted, where Z is not calibrated: outside
     6 < G < 21, 1.1 < ν_eff < 1.9 (five parameters) or 1.24 < pseudocolour < 1.72 (six), or where
     one of these is missing. What was subtracted is in the column ``parallax_zero_point`` [mas], 0

@@ -52,6 +52,8 @@ def merge(
     epoch, where the star of `table` has gone by its proper motion; if it has none, at the epoch of
     `table` by the other's; if neither has one, unmoved.
 
+    The two must have measured independently: of two releases of one survey take the later.
+
     Stars of `table` without a match stay as they are. Colours of merged bands follow; columns
     derived otherwise (fluxes, parallax_over_error) do not. The record has, for each quantity, χ² of
     x₁ − x₂ per degree of freedom (near 1 if errors and systems agree) and the median difference.
