@@ -19,14 +19,18 @@ _NAMES = {
     "J": ("j_m", "Jmag", "2MASS_J"),
     "H": ("h_m", "Hmag", "2MASS_H"),
     "Ks": ("ks_m", "k_m", "Ksmag", "Kmag", "2MASS_Ks"),
-    "ra": ("ra", "RA_ICRS", "RAdeg"),
-    "dec": ("dec", "DE_ICRS", "DEdeg"),
+    "ra": ("ra", "RA_ICRS", "RAdeg", "RAJ2000"),
+    "dec": ("dec", "DE_ICRS", "DEdeg", "DEJ2000"),
     "parallax": ("parallax", "Plx"),
     "pmra": ("pmra",),
     "pmdec": ("pmdec", "pmDE"),
     "radial_velocity": ("radial_velocity", "RV"),
     "ruwe": ("ruwe",),
     "excess factor": ("phot_bp_rp_excess_factor", "E(BP/RP)", "E(BR/RP)"),
+    "nu_eff": ("nu_eff_used_in_astrometry", "nueff"),
+    "pseudocolour": ("pseudocolour", "pscol"),
+    "ecl_lat": ("ecl_lat", "ELAT"),
+    "parameters solved": ("astrometric_params_solved", "Solved"),
     "source_id": ("source_id", "Source", "dr3_source_id"),
 }
 BANDS = ("G", "BP", "RP", "J", "H", "Ks")
@@ -164,6 +168,19 @@ class Reader:
         if _find(self.table, [magnitude_column]) is None:
             self.missing("magnitude_column", [magnitude_column])
 
+    def column(self, entry: str) -> str | None:
+        """The column an entry is read from, None if the table has none."""
+        return _find(self.table, self.names.get(entry, (entry,)))
+
+    def error_column(self, entry: str) -> str | None:
+        """The column that gives the error of an entry as such, None if the table has none."""
+        names = self.names.get(entry, (entry,))
+        return _find(self.table, [e.format(n) for n in names for e in _ERRORS])
+
+    def correlation_column(self, a: str, b: str) -> str | None:
+        """The column of the correlation of two astrometric ones, None if the table has none."""
+        return _find(self.table, (f"{a}_{b}_corr", f"{ASTROMETRY[a]}{ASTROMETRY[b]}cor"))
+
     def value(self, entry: str) -> np.ndarray:
         """Values of a band, a colour, an astrometric or a quality column; NaN where missing."""
         a, *b = entry.split("-")
@@ -197,8 +214,8 @@ class Reader:
     @np.errstate(divide="ignore", invalid="ignore")
     def error(self, entry: str) -> tuple[str, np.ndarray] | None:
         """The column an error comes from, and the error, NaN where missing."""
-        names, fluxes = self.names.get(entry, (entry,)), _FLUXES.get(entry, ())
-        if name := _find(self.table, [e.format(n) for n in names for e in _ERRORS]):
+        fluxes = _FLUXES.get(entry, ())
+        if name := self.error_column(entry):
             if entry not in ("ra", "dec"):
                 return name, self.numbers(name, UNITS.get(entry, u.mag))
             sigma = self.numbers(name, u.mas) / 3.6e6  # catalogues give mas, ra and dec are in deg
@@ -214,7 +231,7 @@ class Reader:
 
     def correlation(self, a: str, b: str) -> np.ndarray | float:
         """Correlation of two astrometric columns, 0 if the table has no such column."""
-        name = _find(self.table, (f"{a}_{b}_corr", f"{ASTROMETRY[a]}{ASTROMETRY[b]}cor"))
+        name = self.correlation_column(a, b)
         return 0.0 if name is None else self.numbers(name, None)
 
     def numbers(self, name: str, unit: u.UnitBase | None) -> np.ndarray:
