@@ -70,14 +70,19 @@ def observe(
     projection: Float[Array, "n p d"] | None = None,
     dtype: jnp.dtype | type | None = None,
 ) -> Observed:
-    """Pack stars; NaN in `x` is a missing coordinate, whose noise is not looked at."""
+    """Pack stars; NaN in `x` is a missing coordinate, whose noise is not looked at.
+
+    The number of chunks is one of 8, 9, …, 15, 16, 18, …, so that samples of like many stars share
+    what is compiled.
+    """
     n, p = x.shape
+    unit = max(1, 1 << max((-(-n // CHUNK)).bit_length() - 4, 0)) * CHUNK
     dtype = x.dtype if dtype is None else dtype
     missing = jnp.isnan(x)
     rows, columns = jnp.tril_indices(p)
 
     def chunks(array):
-        array = jnp.pad(array.astype(dtype), ((0, -n % CHUNK), *[(0, 0)] * (array.ndim - 1)))
+        array = jnp.pad(array.astype(dtype), ((0, -n % unit), *[(0, 0)] * (array.ndim - 1)))
         return jnp.moveaxis(array.reshape(-1, CHUNK, *array.shape[1:]), 1, -1)
 
     seen = None
