@@ -1,4 +1,4 @@
-"""The command line: `jaxcluster bayes-factor`, `fit`, `demo`, `simulate`, `check`.
+"""The command line: `jaxcluster members`, `bayes-factor`, `fit`, `demo`, `simulate`, `check`.
 
 Float64, the cores and JAX's persistent compilation cache are switched on here, before anything
 else of jax is used; the library leaves them to its user.
@@ -32,7 +32,9 @@ app = typer.Typer(
 screen = Console(stderr=True, highlight=False)
 
 Table = Annotated[Path, typer.Argument(help="Gaia table: parquet, VOTable, FITS, ECSV or CSV.")]
-FieldTable = Annotated[Path, typer.Option("--field", help="Table of field stars, same columns.")]
+FieldTable = Annotated[
+    Path | None, typer.Option("--field", help="Table of field stars, same columns.")
+]
 Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same answer.")]
 Method = Annotated[str, typer.Option(help="fast, nested (both give the evidence) or nuts.")]
 Live = Annotated[
@@ -134,7 +136,14 @@ def _emit(summary: dict[str, Any], as_json: bool, truth: dict[str, float] | None
 @app.command("bayes-factor")
 def bayes_factor_command(
     cluster: Table,
-    field: FieldTable,
+    field: FieldTable = None,
+    field_from_members: Annotated[
+        bool,
+        typer.Option(
+            "--field-from-members",
+            help="TABLE is what `members` wrote: P ≥ 0.5 is the sample, P < 0.1 its field.",
+        ),
+    ] = False,
     model: Annotated[
         str, typer.Option(help="Model by name, or a .py file with build().")
     ] = "mimo_cmd",
@@ -155,13 +164,26 @@ def bayes_factor_command(
     """Bayes factor of cluster + field against field alone, with posterior and members.
 
     The field should be stars from outside the sample that went through the same selection.
-    log10 BF > 2 is the published threshold (Li, Li & Shao 2025).
+    log10 BF > 2 is the published threshold (Li, Li & Shao 2025). A field from members is what an
+    astrometric selection left over, not what it let through: for a claim, put random fields
+    through the same `members` and `bayes-factor`, and compare.
     """
     _start()
     with _errors(), _progress() as say:
+        sample = cluster
+        if field_from_members:
+            from jaxcluster.run_members import split
+
+            if field is not None:
+                raise ValueError(
+                    "--field-from-members: the field is in the table; leave --field out"
+                )
+            sample, others = split(cluster)
+        elif (others := field) is None:
+            raise ValueError("--field: expected a table of field stars, or --field-from-members")
         result, summary = run_bayes_factor(
-            cluster,
-            field,
+            sample,
+            others,
             seed=seed,
             method=method,
             live=live,
@@ -181,8 +203,60 @@ def bayes_factor_command(
             say(f"writing {out}")
             from jaxcluster.output import write
 
-            write(result, summary, cluster, out)
+            write(result, summary, sample, out)
     _emit(summary, as_json)
+
+
+@app.command()
+def members(
+    table: Table,
+    columns: Annotated[
+        str, typer.Option(help="pmra, pmdec and any others that tell the cluster, or not.")
+    ] = "pmra,pmdec,parallax",
+    components: Annotated[int, typer.Option(help="Gaussians of the mixture.")] = 10,
+    near: Annotated[
+        str | None,
+        typer.Option(help="RA,DEC [deg]: of several clusters the one concentrated there."),
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(help="Resamplings of the stars, 0 for none.")] = 200,
+    zero_point: Annotated[
+        bool,
+        typer.Option("--zero-point", help="Correct Gaia's parallaxes (Lindegren et al. 2021)."),
+    ] = False,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table with `probability`, .parquet, .ecsv, .fits …; a figure beside it."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the cluster in a raw Gaia field, and its members, by extreme deconvolution.
+
+    A mixture of Gaussians in proper motion and parallax is fitted with every star's covariance;
+    the most compact component that stands out is the cluster (Peña Ramírez et al. 2022). "No
+    cluster" is a possible answer. `bayes-factor OUT --field-from-members` goes on from there.
+    """
+    _start()
+    from jaxcluster.run_members import print_members, run_members
+
+    with _errors(), _progress() as say:
+        _, summary = run_members(
+            table,
+            columns=columns,
+            components=components,
+            near=near,
+            bootstrap=bootstrap,
+            zero_point=zero_point,
+            seed=seed,
+            out=out,
+            say=say,
+        )
+    if as_json:
+        sys.stdout.write(json.dumps(finite(summary), allow_nan=False, default=float) + "\n")
+    else:
+        print_members(summary)
 
 
 @app.command()

@@ -40,6 +40,17 @@ class Prior(NamedTuple):
     fixed: Parameters  # of booleans: what is kept
 
 
+def no_prior(k: int, d: int) -> Prior:
+    """Stars only."""
+    free = jnp.zeros(k, bool)
+    return Prior(jnp.zeros(()), jnp.zeros((d, d)), Parameters(free, free, free))
+
+
+def smallest_variance(stars: Stars) -> Float[Array, ""]:
+    """Least eigenvalue that components may have, against rounding."""
+    return SMALLEST * (jnp.nanvar(stars.x, axis=0).min() + 1e-30)
+
+
 class Fit(NamedTuple):
     """A fitted mixture.
 
@@ -132,8 +143,11 @@ class _State(NamedTuple):
     converged: Bool[Array, ""]
 
 
-def _iterate(observed, start, prior, smallest, tolerance, max_passes, *, accelerate: bool):
-    """Passes until one gains less than `tolerance` in all, where that is positive."""
+def iterate(observed, start, prior, smallest, tolerance, max_passes, *, accelerate: bool):
+    """Passes until one gains less than `tolerance` in all, where that is positive.
+
+    Returns the mixture, Σ_i n_i ln p(x_i), passes and whether the tolerance was reached.
+    """
 
     def gained_little(gain):
         return (tolerance > 0) & (gain < tolerance)
@@ -191,7 +205,7 @@ def _iterate(observed, start, prior, smallest, tolerance, max_passes, *, acceler
     return mixture, log_likelihood, state.passes, state.converged
 
 
-_run = jax.jit(_iterate, static_argnames=("accelerate",))
+_run = jax.jit(iterate, static_argnames=("accelerate",))
 
 
 def starts_of(stars: Stars, k: int, n: int, rng: np.random.Generator) -> list[GaussianMixture]:
@@ -277,21 +291,19 @@ def fit(
     """
     _check(stars, k, init, method, fixed, projection)
     observed = observe(stars.x, stars.noise, projection, pairs)
-    means = stars.x if init is None or projection is None else init.means
-    d = means.shape[1] if init is None else init.means.shape[1]
+    d = stars.x.shape[1] if init is None else init.means.shape[1]
     total, kept = jnp.result_type(stars.x), dict(fixed or {})
-    variance = jnp.nanvar(means, axis=0) + 1e-30 if projection is None else jnp.ones(d)
+    unit = jnp.eye(d) if jnp.ndim(covariance_prior) == 0 else jnp.ones((d, d))
     prior = Prior(
         jnp.asarray(weight_prior, total),
-        jnp.broadcast_to(jnp.asarray(covariance_prior, total), (d, d))
-        * (jnp.eye(d) if jnp.ndim(covariance_prior) == 0 else 1.0),
+        jnp.asarray(covariance_prior, total) * unit,
         Parameters(*[jnp.asarray(kept.get(n, np.zeros(k, bool))) for n in Parameters._fields]),
     )
     run = partial(
         _run,
         observed,
         prior=prior,
-        smallest=SMALLEST * variance.min(),
+        smallest=smallest_variance(stars),
         accelerate=method == "squarem",
     )
     spent = 0

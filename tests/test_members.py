@@ -1,0 +1,251 @@
+"""Fields taken apart: simulated ones of known truth, and Gaia's."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from astropy.table import Table
+from typer.testing import CliRunner
+
+import jaxcluster as jc
+from jaxcluster.cli import app
+from jaxcluster.cluster_component import candidates, entropy
+from jaxcluster.cluster_table import cluster_row, sky_centre, stack
+from jaxcluster.members import find_members
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+KEY = jax.random.key(0)
+
+
+def simulated(n_cluster=80, n_field=600, seed=0, centre=(0.05, 10.0)):
+    """A table as Gaia's: a cluster 4 arcmin wide in a field 30 arcmin wide, across 0h."""
+    rng = np.random.default_rng(seed)
+    member = np.arange(n_cluster + n_field) < n_cluster
+    n = len(member)
+    error = rng.uniform(0.02, 0.2, n)
+    sky = np.where(member[:, None], rng.normal(0, 0.04, (n, 2)), rng.uniform(-0.25, 0.25, (n, 2)))
+    own = rng.normal([1.0, -2.0, 0.5], [0.06, 0.06, 0.001], (n, 3))
+    other = np.stack([rng.normal(0, 3, n), rng.normal(-1, 3, n), rng.gamma(2.0, 0.25, n)], axis=-1)
+    x = np.where(member[:, None], own, other) + error[:, None] * rng.normal(size=(n, 3))
+    table = Table(
+        {
+            "source_id": np.arange(1, n + 1),
+            "ra": (centre[0] + sky[:, 0] / np.cos(np.radians(centre[1]))) % 360,
+            "dec": centre[1] + sky[:, 1],
+            "member": member,
+            "phot_g_mean_mag": rng.uniform(10, 18, n),
+            "bp_rp": rng.uniform(0, 2, n),
+        }
+    )
+    for i, name in enumerate(("pmra", "pmdec", "parallax")):
+        table[name], table[f"{name}_error"] = x[:, i], error
+    for pair in ("parallax_pmra", "parallax_pmdec", "pmra_pmdec"):
+        table[f"{pair}_corr"] = np.zeros(n)
+    return table
+
+
+@pytest.fixture(scope="module")
+def found():
+    return find_members(simulated(), key=KEY, components=5, resamplings=40)
+
+
+def test_entropy_of_a_gaussian():
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(3, 3))
+    cov = root @ root.T
+    from scipy.stats import multivariate_normal
+
+    assert entropy(cov) == pytest.approx(multivariate_normal(np.zeros(3), cov).entropy())
+
+
+def test_what_is_refused_and_why():
+    columns = ("pmra", "parallax", "pmdec")
+    means = np.array([[0.0, 0.5, 0.0], [0.0, 0.4, 0.0], [3.0, 0.5, 3.0], [9.0, 8.0, 9.0]])
+    covs = np.array(
+        [np.diag(v) for v in ((9, 0.1, 9), (0.01, 1e-4, 0.01), (1e-4, 1e-6, 1e-4), (1, 0.01, 1))]
+    )
+    weights = np.array([0.8, 0.1, 0.001, 0.099])
+    mixture = jc.GaussianMixture(*map(jnp.asarray, (weights, means, covs)))
+    first, second, third, last = candidates(mixture, 1000, columns)
+    assert [c.component for c in (first, second, third, last)] == [2, 1, 3, 0]
+    assert "1.0 stars, fewer than 10" in first.refused
+    assert second.refused == ""
+    assert second.dispersion == pytest.approx(0.1)
+    alone = 0.1 * 0.01**-1 * 1e-4**-0.5
+    field = 0.8 / 9 * 0.1**-0.5 * np.exp(-0.5 * 0.1**2 / 0.1)
+    assert second.contrast == pytest.approx(alone / field, rel=1e-3)
+    # 8 mas, 125 pc: 1 mas/yr are 0.6 km/s
+    assert third.refused == ""
+    assert "dispersion 3.00 mas/yr, more than 0.25" in last.refused
+    with pytest.raises(ValueError, match=r"pmdec.* missing"):
+        candidates(mixture, 1000, ("pmra", "parallax", "ra"))
+
+
+def test_a_simulated_cluster(found):
+    truth = np.asarray(found.table["member"])
+    assert found.cluster is not None
+    sure = found.probability >= 0.9
+    assert truth[sure].mean() > 0.9
+    assert sure[truth].mean() > 0.6
+    row = cluster_row(found)
+    assert row is not None
+    for name, value, width in (("pmra", 1.0, 0.06), ("pmdec", -2.0, 0.06), ("parallax", 0.5, 0.0)):
+        assert row[name] == pytest.approx(value, abs=4 * row[f"{name}_error"])
+        assert row[f"{name}_dispersion"] == pytest.approx(
+            width, abs=4 * row[f"{name}_dispersion_error"] + 0.005
+        )
+        assert row[f"{name}_median"] == pytest.approx(value, abs=0.05)
+        assert row[f"{name}_weighted"] == pytest.approx(value, abs=0.05)
+    assert row["ra"] == pytest.approx(0.05, abs=0.02)
+    assert row["dec"] == pytest.approx(10.0, abs=0.02)
+    assert row["r50"] == pytest.approx(60 * 0.04 * 1.18, rel=0.25)
+    assert row["n_expected"] == pytest.approx(80, rel=0.2)
+    assert np.ma.getmaskarray(found.table["probability"]).sum() == 0
+    np.testing.assert_allclose(found.table["bootstrap_frequency"], found.frequency)
+
+
+def test_rows_without_the_columns_are_masked():
+    table = simulated()
+    table["pmra"][5] = np.nan
+    found = find_members(table, key=KEY, components=5, resamplings=0)
+    assert list(np.flatnonzero(np.ma.getmaskarray(found.table["probability"]))) == [5]
+    assert "bootstrap_frequency" not in found.table.colnames
+
+
+def test_field_alone_has_no_cluster():
+    found = find_members(simulated(n_cluster=0), key=KEY, components=10, resamplings=20)
+    assert found.cluster is None
+    assert (found.probability == 0).all()
+    assert cluster_row(found) is None
+    assert (np.asarray(found.table["bootstrap_frequency"]) == 0).all()
+
+
+def test_near_chooses_among_clusters():
+    """A second cluster, wider in proper motion, on the other side of the field."""
+    one, other = simulated(), simulated(n_field=0, seed=1, centre=(0.2, 10.15))
+    for name, value in (("pmra", 3.0), ("pmdec", 2.0)):
+        other[name] += value + 0.1 * np.random.default_rng(2).normal(size=len(other))
+    other["source_id"] += 10_000
+    from astropy.table import vstack
+
+    table = vstack([one, other])
+    options = {"key": KEY, "components": 8, "resamplings": 0}
+    rows = [
+        cluster_row(find_members(table, near=near, **options))
+        for near in (None, (0.05, 10.0), (0.2, 10.15))
+    ]
+    assert [round(row["pmra"]) for row in rows] == [1, 1, 4]
+
+
+def test_sky_centre_across_0h_and_at_the_pole():
+    ra, dec = sky_centre([359.9, 0.1, 0.3], [10.0, 10.0, 10.1])
+    assert ra == pytest.approx(0.1, abs=0.01)
+    assert dec == pytest.approx(10.0, abs=0.01)
+    assert sky_centre([0.0, 90.0, 180.0, 270.0], [89.9] * 4)[1] > 89.99
+
+
+def test_rows_stack(found):
+    table = stack({"A": cluster_row(found), "B": {**cluster_row(found), "pmra_error": None}})
+    assert list(table["cluster"]) == ["A", "B"]
+    assert str(table["pmra_dispersion"].unit) == "mas / yr"
+    assert str(table["r50"].unit) == "arcmin"
+    assert np.isnan(table["pmra_error"][1])
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_command(tmp_path):
+    path, out = tmp_path / "field.ecsv", tmp_path / "members.parquet"
+    simulated().write(path)
+    options = ("members", path, "--components", 5, "--bootstrap", 20, "--seed", 1)
+    result = run(*options, "--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert summary["cluster"]["n_members"] > 40
+    assert summary["n_stars"] == 680
+    assert {"passes", "cpu_seconds", "seed", "versions", "n_components"} <= set(summary)
+    assert out.with_suffix(".png").stat().st_size > 10_000
+    written = jc.from_table(out, ("pmra", "pmdec"))
+    assert len(written) == 680
+    told = run(*options)
+    assert "cluster at ra" in told.stdout
+    assert "a cluster" in told.stdout
+
+
+def test_command_without_a_cluster(tmp_path):
+    path = tmp_path / "field.ecsv"
+    simulated(n_cluster=0).write(path)
+    told = run("members", path, "--bootstrap", 0)
+    assert told.exit_code == 0
+    assert "no cluster in 600 stars" in told.stdout
+    summary = json.loads(run("members", path, "--bootstrap", 0, "--json").stdout.splitlines()[-1])
+    assert summary["cluster"] is None
+    assert summary["why_none"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--columns", "parallax"), "pmdec"),
+        (("--near", "ten"), "expected RA,DEC"),
+        (("--near", "1,100"), "declination 100"),
+        (("--components", "1000"), "1000 components for 680"),
+        (("--out", "members.txt"), "expected a .parquet"),
+    ],
+)
+def test_bad_arguments(tmp_path, arguments, message):
+    path = tmp_path / "field.ecsv"
+    simulated().write(path)
+    told = run("members", path, "--bootstrap", 0, *arguments)
+    assert told.exit_code == 1
+    assert message in told.stderr
+
+
+def test_split_for_the_bayes_factor(tmp_path):
+    from jaxcluster.run_members import split
+
+    table = simulated()
+    table["probability"] = np.ma.masked_all(len(table))
+    table["probability"][:4] = [0.9, 0.5, 0.2, 0.05]
+    sample, field = split(table)
+    assert (len(sample), len(field)) == (2, 1)
+    with pytest.raises(ValueError, match="no column `probability`"):
+        split(simulated())
+    table["probability"][:4] = 0.3
+    with pytest.raises(ValueError, match="the sample is empty"):
+        split(table)
+    told = run("bayes-factor", tmp_path / "x.parquet")
+    assert told.exit_code == 1
+    assert "--field-from-members" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "pmra", "pmdec", "parallax"),
+    [
+        ("NGC2243", -1.25, 5.50, 0.22),
+        ("Berkeley_29", 0.11, -1.05, 0.06),
+        ("NGC_225", -5.36, -0.15, 1.46),
+    ],
+)
+def test_real_fields(file, pmra, pmdec, parallax):
+    """Hunt & Reffert (2024), where the field's `clusters.csv` has it."""
+    path = DATA / "gaia_fields" / f"{file}.parquet"
+    if not path.exists():
+        pytest.skip(f"{path} is absent")
+    row = cluster_row(find_members(path, key=KEY, resamplings=0))
+    assert row is not None
+    assert row["pmra"] == pytest.approx(pmra, abs=0.1)
+    assert row["pmdec"] == pytest.approx(pmdec, abs=0.1)
+    assert row["parallax"] == pytest.approx(parallax, abs=0.1)
+
+
+def test_a_field_at_the_galactic_cap_has_none():
+    path = DATA / "null_fields" / "dr3_ra45_dec0_30arcmin.parquet"
+    if not path.exists():
+        pytest.skip(f"{path} is absent")
+    assert find_members(path, key=KEY, resamplings=0).cluster is None
