@@ -27,6 +27,7 @@ from jaxcluster.density import GaussianMixture
 from jaxcluster.stars import Stars
 from jaxcluster.xd_pass import Observed, Parameters, observe, sums
 
+AT_ONCE = 20_000  # stars whose noise is checked, for the memory
 SHORT = 20  # passes after which the best of several starts goes on
 SMALLEST = 1e-12  # eigenvalue of V, in units of the sample's variance
 NARROWEST = 1e-10  # and of the component's largest one
@@ -366,13 +367,23 @@ def _check(stars, k, init, method, fixed, projection) -> None:
         raise ValueError(f"x: {count} of {n} stars have no coordinate at all; leave them out")
     if empty := [c for a, c in enumerate(stars.columns) if missing[:, a].all()]:
         raise ValueError(f"x: no star has {empty}; leave the column out")
-    whole = ~(missing[:, :, None] | missing[:, None, :])
-    noise = np.where(whole, noise, 0.0) + np.eye(p) * missing[:, None, :]
-    finite = np.isfinite(noise).all(axis=(1, 2))
-    smallest = np.full(n, -1.0)
-    smallest[finite] = np.linalg.eigvalsh(noise[finite])[:, 0]
-    if bad := int((smallest < 0).sum()):
+    bad, first = 0, n
+    for start in range(0, n, AT_ONCE):
+        wrong = _not_a_covariance(noise[start:][:AT_ONCE], missing[start:][:AT_ONCE])
+        if wrong.any():
+            bad, first = bad + int(wrong.sum()), min(first, start + int(np.argmax(wrong)))
+    if bad:
         raise ValueError(
             f"noise: {bad} of {n} stars have a covariance that is not finite or not positive "
-            f"definite (first: star {int(np.argmax(smallest < 0))}); correct or drop them"
+            f"definite (first: star {first}); correct or drop them"
         )
+
+
+def _not_a_covariance(noise, missing):
+    """Which stars' noise [n, p, p] is none between the coordinates that they have."""
+    whole = ~(missing[:, :, None] | missing[:, None, :])
+    noise = np.where(whole, noise, 0.0) + np.eye(missing.shape[1]) * missing[:, None, :]
+    finite = np.isfinite(noise).all(axis=(1, 2))
+    smallest = np.full(len(noise), -1.0)
+    smallest[finite] = np.linalg.eigvalsh(noise[finite])[:, 0]
+    return smallest < 0
