@@ -86,12 +86,22 @@ class Result(NamedTuple):
 
 
 def parameter_table(posterior) -> dict[str, dict[str, float]]:
-    """Median and 16 and 84 % quantiles of each scalar parameter."""
+    """Median and 16 and 84 % quantiles of each parameter, of arrays by entry: mean[0,1].
+
+    Constant entries and repeated ones (half of a correlation matrix) are left out.
+    """
     table = {}
     for name, values in posterior["posterior"].data_vars.items():
-        if values.ndim == 2:
-            low, middle, high = np.quantile(np.asarray(values), [0.16, 0.5, 0.84])
-            table[str(name)] = {"median": float(middle), "q16": float(low), "q84": float(high)}
+        values = np.asarray(values)
+        seen = set()
+        for index in np.ndindex(values.shape[2:]):
+            entry = values[:, :, *index]
+            if index and (np.ptp(entry) < 1e-12 * np.abs(entry).max() or entry.tobytes() in seen):
+                continue
+            seen.add(entry.tobytes())
+            low, middle, high = np.quantile(entry, [0.16, 0.5, 0.84])
+            row = {"median": float(middle), "q16": float(low), "q84": float(high)}
+            table[f"{name}[{','.join(map(str, index))}]" if index else str(name)] = row
     return table
 
 

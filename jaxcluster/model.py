@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpyro
 from jax.scipy.special import ndtr, ndtri
 from jax.scipy.stats import norm
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 from numpyro.distributions import (
     Distribution,
     ExpandedDistribution,
@@ -50,6 +50,9 @@ class Model(eqx.Module):
             `Stars.filled_up`).
         rough: the same with a quicker likelihood, which is to be right to some nats: `importance`
             searches with it.
+        start: value of each sampled site of the prior (those that `describe_prior` names), where
+            `nuts` is to begin instead of searching, for instance the maximum that another method
+            has found. It is no part of the posterior, and the other samplers take no notice.
 
     A parameter that `pointwise` asks for and the prior lacks is a KeyError; a prior that
     `pointwise` never reads is a ValueError when sampling starts.
@@ -61,6 +64,7 @@ class Model(eqx.Module):
     cluster: Callable[[Parameters], Any] | None = None
     real: Bool[Array, " n"] | None = None
     rough: "Model | None" = None
+    start: Mapping[str, ArrayLike] | None = None
 
     @classmethod
     def from_density(
@@ -141,11 +145,20 @@ def within(
 
 
 def describe(prior: Distribution) -> str:
-    """Write a numpyro distribution the way it is typed: Uniform(6.2,10.15)."""
+    """Write a numpyro distribution the way it is typed: Uniform(6.2,10.15), Normal([0,1],[3,3]).
+
+    Matrices are left out.
+    """
     while isinstance(prior, ExpandedDistribution | Independent):
         prior = prior.base_dist
-    values = [f"{float(v):.6g}" for v in _arguments(prior) if jnp.ndim(v) == 0]
+    values = [_typed(v) for v in _arguments(prior) if jnp.ndim(v) < 2]
     return f"{type(prior).__name__}({','.join(values)})"
+
+
+def _typed(value) -> str:
+    if jnp.ndim(value) == 0:
+        return f"{float(value):.6g}"
+    return f"[{','.join(_typed(v) for v in value)}]"
 
 
 def _arguments(prior):
@@ -291,6 +304,48 @@ class Flat:
     def potential(self, z: Parameters) -> Float[Array, ""]:
         """Minus the log posterior density of z, up to the evidence."""
         return -self.log_prior(z) - self.log_likelihood(z)
+
+    def start(self) -> dict[str, Array] | None:
+        """The model's `start`, unconstrained; None where it has none.
+
+        Raises:
+            ValueError: for names or shapes that are not those of the sampled sites, and where the
+                posterior is zero.
+        """
+        if (given := self.model.start) is None:
+            return None
+        if set(given) != set(self.bijections):
+            raise ValueError(
+                f"start: expected a value of each of {', '.join(sorted(self.bijections))}, found "
+                f"{', '.join(sorted(given))}; give the sampled sites of the prior, no others"
+            )
+        values = {name: jnp.asarray(given[name], float) for name in self.bijections}
+        sites = _trace(self.model)
+        for name, value in values.items():
+            if value.shape != (expected := sites[name]["value"].shape):
+                raise ValueError(
+                    f"start of {name}: expected shape {expected}, found {value.shape}; give what "
+                    "one draw from the prior looks like"
+                )
+
+        @jax.jit  # one compilation instead of that of each operation
+        def at(values):
+            z = {name: b.inv(values[name]) for name, b in self.bijections.items()}
+            inside = {
+                name: jnp.all(sites[name]["fn"].support(values[name])) & jnp.isfinite(a).all()
+                for name, a in z.items()
+            }
+            return z, inside, self.potential(z)
+
+        z, inside, potential = at(values)
+        bad = [name for name, so in inside.items() if not so]
+        if bad or not jnp.isfinite(potential):
+            where = f"at {', '.join(sorted(bad))}" if bad else "of the whole"
+            raise ValueError(
+                f"start: expected a finite log posterior, found none {where}; move it "
+                "within the bounds of the prior, to where the likelihood is not zero"
+            )
+        return z
 
     def draw(self, key: PRNGKeyArray) -> dict[str, Array]:
         """One draw from the prior, unconstrained."""

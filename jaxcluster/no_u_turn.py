@@ -40,6 +40,9 @@ def nuts(
 ):
     """No-U-turn sampling (Hoffman & Gelman 2014; numpyro), chains started near the best mode.
 
+    That is the highest point that climbs from prior draws reach, or the model's `start` where it
+    has one; then nothing is searched, and other modes are not looked for.
+
     Args:
         model: prior and likelihood.
         data: what the likelihood takes.
@@ -47,7 +50,7 @@ def nuts(
         warmup: steps of adaptation per chain.
         draws: kept per chain.
         chains: run one after the other, or on as many devices as there are.
-        search: prior draws to look at.
+        search: prior draws to look at, where the model has no `start`.
         starts: the best of those, to climb from; all chains begin at the highest point reached. A
             mode that none of them is near is not found: nested sampling is the check, and
             `progress` says how many climbs came to the same height.
@@ -58,7 +61,8 @@ def nuts(
         are the likelihoods of the search and the gradients of climbs and trees.
 
     Raises:
-        ValueError: from `Flat`, or where no prior draw has a finite likelihood.
+        ValueError: from `Flat`, for an impossible `start`, or where no prior draw has a finite
+            likelihood.
     """
     # imported here for the time it takes
     from numpyro.infer import NUTS
@@ -67,22 +71,29 @@ def nuts(
     flat = Flat(model, data)
     say = progress or (lambda line: None)
     search_key, run_key = jax.random.split(key)
-    z = jax.vmap(flat.draw)(jax.random.split(search_key, search))
-    say(f"looking at {search} prior draws")
-    look = watch.compile(lambda z: jax.lax.map(flat.log_likelihood, z), z)
-    values = np.asarray(look(z))
-    require_finite(values)
-    best = np.argsort(-np.where(np.isfinite(values), values, -np.inf))[:starts]
-    z = jax.tree.map(lambda a: a[best], z)
-    rows, unravel = as_rows(z)
-    gradient = gradients(flat, unravel, rows, watch)
-    say(f"climbing from {len(best)} of them, ln L = {values[best].max():.1f} and less")
-    ends, values = climb(gradient, rows, STEPS)
-    top = ends[values.argmax()]
-    say(
-        f"NUTS from ln posterior = {values.max():.1f}, which {(values > values.max() - 5).sum()} "
-        f"climbs came within 5 of: {chains} × ({warmup} + {draws}) steps"
-    )
+    steps = f"{chains} × ({warmup} + {draws}) steps"
+    if (given := flat.start()) is not None:
+        rows, unravel = as_rows(jax.tree.map(lambda a: a[None], given))
+        gradient = gradients(flat, unravel, rows, watch)
+        top, spent = rows[0], 1
+        say(f"NUTS from the model's start, ln posterior = {gradient(rows)[0][0]:.1f}: {steps}")
+    else:
+        z = jax.vmap(flat.draw)(jax.random.split(search_key, search))
+        say(f"looking at {search} prior draws")
+        look = watch.compile(lambda z: jax.lax.map(flat.log_likelihood, z), z)
+        values = np.asarray(look(z))
+        require_finite(values)
+        best = np.argsort(-np.where(np.isfinite(values), values, -np.inf))[:starts]
+        z = jax.tree.map(lambda a: a[best], z)
+        rows, unravel = as_rows(z)
+        gradient = gradients(flat, unravel, rows, watch)
+        say(f"climbing from {len(best)} of them, ln L = {values[best].max():.1f} and less")
+        ends, values = climb(gradient, rows, STEPS)
+        top, spent = ends[values.argmax()], search + len(best) * STEPS
+        say(
+            f"NUTS from ln posterior = {values.max():.1f}, which "
+            f"{(values > values.max() - 5).sum()} climbs came within 5 of: {steps}"
+        )
     # age, distance and extinction are correlated and narrow: trees are long until NUTS knows
     full = top.size <= DENSE
     kernel = NUTS(
@@ -121,7 +132,7 @@ def nuts(
     joined = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *parts)
     samples, diverging, n_steps, lp = jax.tree.map(lambda a: a[:, warmup : warmup + draws], joined)
     statistics = {"diverging": diverging, "n_steps": n_steps, "lp": lp}
-    evaluations = search + len(best) * STEPS + int(joined[2].sum())
+    evaluations = spent + int(joined[2].sum())
     attributes = {"method": "nuts", "evaluations": evaluations}
     parameters, pointwise = constrained(flat, samples, watch)
     return to_arviz(flat, parameters, pointwise, statistics, attributes, watch)

@@ -203,7 +203,7 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
     table = Table("parameter", "median", "16 %", "84 %", "prior", *(["truth"] if truth else []))
     for name, row in summary["parameters"].items():
         cells = [f"{row[k]:.4f}" for k in ("median", "q16", "q84")]
-        cells.append(summary["priors"].get(name, ""))
+        cells.append(summary["priors"].get(name.split("[")[0], ""))
         if truth:
             cells.append(f"{truth[name]:.4f}" if name in truth else "")
         table.add_row(name, *cells)

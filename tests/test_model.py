@@ -145,6 +145,7 @@ def test_priors_in_words():
     assert describe(dist.Uniform(6.2, 10.15)) == "Uniform(6.2,10.15)"
     assert describe(dist.Normal(9.7, 0.1).expand([3])) == "Normal(9.7,0.1)"
     assert describe(dist.Normal(9.7, 0.1).expand([3]).to_event(1)) == "Normal(9.7,0.1)"
+    assert describe(dist.Normal(jnp.array([0.0, 1.5]), 3.0).expand([4, 2])) == "Normal([0,1.5],[3])"
     model = one_parameter(dist.LogUniform(0.003, 0.2))
     assert model.describe_prior() == {"a": "LogUniform(0.003,0.2)"}
 
@@ -174,3 +175,35 @@ def test_model_files_that_cannot_be_used(tmp_path, text, message):
 def test_unknown_model_lists_those_there_are():
     with pytest.raises(ValueError, match=r"no model 'mimo_cdm'; there are .*mimo_cmd"):
         load_model("mimo_cdm")
+
+
+def started(start):
+    prior = {"a": dist.Uniform(0.0, 1.0), "b": dist.Dirichlet(jnp.ones(3))}
+    return jc.Model(prior, lambda p, d: d * jnp.log(p["a"] - 0.1) * p["b"].sum(), start=start)
+
+
+def test_start_in_unconstrained_space():
+    start = {"a": 0.3, "b": jnp.array([0.2, 0.5, 0.3])}
+    flat = Flat(started(start), jnp.ones(2))
+    z = flat.start()
+    assert z is not None
+    for name, value in flat.constrain(z).items():
+        np.testing.assert_allclose(value, start[name])
+    assert Flat(started(None), jnp.ones(2)).start() is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"c": 1.0}, "expected a value of each of a, b, found a, b, c"),
+        ({"b": jnp.full(2, 0.5)}, r"start of b: expected shape \(3,\), found \(2,\)"),
+        ({"a": 0.0}, "found none at a"),
+        ({"a": 2.0}, "found none at a"),
+        ({"b": jnp.array([0.5, 0.5, 0.1])}, "found none at b"),
+        ({"a": 0.05}, "found none of the whole"),
+    ],
+)
+def test_impossible_starts(change, message):
+    start = {"a": 0.3, "b": jnp.array([0.2, 0.5, 0.3]), **change}
+    with pytest.raises(ValueError, match=message):
+        Flat(started(start), jnp.ones(2)).start()

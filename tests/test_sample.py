@@ -269,6 +269,36 @@ def test_nuts_same_key_same_numbers_and_progress():
     assert sum("NUTS from ln posterior" in line for line in said) == 2
 
 
+def test_nuts_begins_where_the_model_says():
+    def pointwise(p, data):  # two peaks; all prior draws climb to the one at +3, e²⁰ times higher
+        at = dist.Normal(jnp.array([-3.0, 3.0]), 0.1).log_prob(p["a"]) - jnp.array([20.0, 0.0])
+        return jnp.logaddexp(*at)[None]
+
+    prior, said = {"a": dist.Uniform(-10.0, 10.0)}, []
+    found = []
+    for start in (None, {"a": -3.05}):
+        model = jc.Model(prior, pointwise, start=start)
+        options = {"key": jax.random.key(8), "search": 100, "starts": 4}
+        run = jc.nuts(model, None, **options, warmup=60, draws=40, chains=1, progress=said.append)
+        found.append(np.asarray(run["posterior"]["a"]).mean())
+    assert found == pytest.approx([3.0, -3.0], abs=0.2)
+    assert sum("prior draws" in line for line in said) == 1
+    assert sum("from the model's start" in line for line in said) == 1
+
+
+def test_other_samplers_take_no_notice_of_a_start():
+    runs = [
+        jc.nested(
+            jc.Model({"a": dist.Normal(0.0, 1.0)}, lambda p, d: -((p["a"] - d) ** 2), start=start),
+            jnp.ones(1),
+            key=jax.random.key(9),
+            live=20,
+        )
+        for start in (None, {"a": 50.0})
+    ]
+    np.testing.assert_array_equal(*(np.asarray(run["posterior"]["a"]) for run in runs))
+
+
 @pytest.mark.parametrize("sampler", [jc.nested, jc.nuts])
 def test_no_finite_likelihood_is_said(sampler):
     model = jc.Model({"a": dist.Uniform(0.0, 1.0)}, lambda p, d: jnp.log(p["a"] - 2.0) * d)
