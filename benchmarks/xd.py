@@ -110,9 +110,7 @@ def best_of(repeats: int, function: Callable[[], object]) -> float:
 def ours(stars: jc.Stars, method: str, pairs, few: int = 5, many: int = 45) -> tuple[float, float]:
     """CPU seconds a pass, the difference between `many` and `few`, and those of the first call."""
     first = best_of(1, lambda: fit(stars, few, method, pairs=pairs))
-    less, more = (
-        best_of(5, lambda n=n: fit(stars, n, method, pairs=pairs)) for n in (few, many)
-    )
+    less, more = (best_of(5, lambda n=n: fit(stars, n, method, pairs=pairs)) for n in (few, many))
     return (more - less) / (many - few), first - less
 
 

@@ -41,9 +41,9 @@ class GaussianMixture(AbstractDensity):
     Bovy, Hogg & Roweis (2011), eq. 4.
     """
 
-    weights: Float[Array, " k"]
-    means: Float[Array, "k d"]
-    covs: Float[Array, "#k d d"]
+    weights: Float[Array, " k"] = eqx.field(converter=jnp.asarray)
+    means: Float[Array, "k d"] = eqx.field(converter=jnp.asarray)
+    covs: Float[Array, "#k d d"] = eqx.field(converter=jnp.asarray)
 
     def __check_init__(self):
         """Shapes must agree: k weights, k × d means, k (or 1) × d × d covariances."""

@@ -155,6 +155,12 @@ def test_rows_stack(found):
     assert np.isnan(table["pmra_error"][1])
 
 
+@pytest.fixture(autouse=True)
+def devices(monkeypatch):
+    """JAX is running already when the command line would set their number."""
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
+
+
 def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
