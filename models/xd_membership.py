@@ -49,6 +49,10 @@ def build(stars, *, mixture=None, k=2, key=None, prior=None):
     - ``dispersion`` [k, d]: s_k, intrinsic standard deviations in the units of the columns.
     - ``correlation`` [k, d, d]: C_k, intrinsic correlations; absent for one column.
 
+    Look whether component 0 is the cluster: one of a few per cent of the stars is missed by the
+    starts of `xd.fit`, and component 0 is a part of the field then. Give as `mixture` what
+    `xd.fit` makes of an `init` that has a component where the literature puts the cluster.
+
     The model's ``cluster`` is the density of component 0, so that membership is
     ``weight[0] * exp(model.cluster(parameters)(stars) - model.pointwise(parameters, stars))``.
 
