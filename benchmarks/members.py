@@ -8,7 +8,18 @@
 DATA is the folder of gaia_fields and the others. `fields` gives the distance of the cluster's mean
 from Hunt & Reffert (2024; DR2 where they have none) in the worse proper motion [mas/yr] and in
 parallax [mas], and how concentrated members (P ≥ 0.9) are on the sky, which the fit does not know:
-their surface density within r50 over that beyond 2.5 r50 ("-" where the field ends there).
+their surface density within r50 over that beyond 2.5 r50, in units of the other stars' (nan where
+fewer than five of those are on either side).
+
+`fields`, 2026-11-23: seed 0 44, seed 1 45 of 46 (bar: 42), 0.3 to 4 CPU s a field, compiling
+included. AM 2 (29 members of 452 stars) has no component narrower than 0.31 mas/yr with seed 0;
+NGC 1980 is 0.101 mas/yr from the reference with seed 0. NGC 2158's field has M 35 as a second
+cluster at (2.27, -2.96, 1.15). Members are 4 (NGC 2506, which fills its field) to 500 times as
+concentrated as the other stars.
+`null`: 1 of 100 fields without a cluster has one (32 stars of NGC 225's field, 0.34 mas/yr wide).
+`cap`: no cluster with any of six seeds.
+`ngc2323`: 19 CPU s, 27 with compiling (bar 30), 719 members with P ≥ 0.9 and 841 in 90 % of the
+resamplings; these take 28 passes in the median and 20 of them are within 0.001 nats of a maximum.
 """
 
 import os
