@@ -21,7 +21,9 @@ nested sampling took 120 to 230 CPU s, the others 14 in the median:
     Berkeley 25  real        1000      8   -1.29     0.49        0           0
     Berkeley 26  real        1000      8   -1.29    -0.48        0           1
 
-With 1000 field stars real samples and those from the density agree.
+With 1000 field stars real samples and those from the density agree. Again at commit adf68c5
+(2026-11-23): `real 10` median -1.22, largest -0.97; `density 40` median -1.22, largest -0.13, none
+above 2, no fall-back, 11 CPU s in the median.
 """
 
 import os

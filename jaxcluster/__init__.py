@@ -1,5 +1,6 @@
 """Probabilistic models of open star clusters on JAX."""
 
+from jaxcluster import xd as xd
 from jaxcluster.cmd import ErrorModel as ErrorModel
 from jaxcluster.cmd import PopulationDensity as PopulationDensity
 from jaxcluster.cmd import PopulationModel as PopulationModel
@@ -18,6 +19,7 @@ from jaxcluster.isochrone import IsochroneGrid as IsochroneGrid
 from jaxcluster.isochrone import load_grid as load_grid
 from jaxcluster.mass_function import MassFunction as MassFunction
 from jaxcluster.mass_function import kroupa as kroupa
+from jaxcluster.members import find_members as find_members
 from jaxcluster.model import Model as Model
 from jaxcluster.model import within as within
 from jaxcluster.nested_sampling import nested as nested
