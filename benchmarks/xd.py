@@ -5,7 +5,31 @@
     python benchmarks/xd.py memory     peak memory of a process that fits 10⁶ stars
     python benchmarks/xd.py bovy       against what Bovy's code reaches from the same start
 
-TABLE
+On one core of an EPYC, the other busy, jax 0.10.2, K = 10, 2026-11-23.
+
+`pass`: CPU seconds, best of five, 10⁵ stars; beside it how many times ours (EM, float64) a peer
+takes. pygmmis 1.2.3 without its worker processes, astroML 1.0.2 on a fifth of the stars, times
+five; Bovy's C is quoted from the reference's README. Bars 0.045 (3-d) and 0.12 (5-d): met.
+
+              EM   float32      pygmmis       astroML      Bovy's C, quoted
+    3-d   0.0146    0.0109   0.94  65 ×    9.5  652 ×      0.58  40 ×
+    5-d   0.0436    0.0323   2.75  63 ×   11.9  273 ×      1.16  27 ×
+
+`converge`, mean ln L from the start in the reference:
+
+                            after 100       1000
+    10⁴, reference EM       −5.196561  −5.194966
+                   SQUAREM  −5.195218  −5.194162
+    10⁵, simulated EM       −5.267066  −5.266994
+                   SQUAREM  −5.266996  −5.266991
+
+SQUAREM is within 1e-4 of where it ends after 30 passes on 10⁵ stars, EM after 89. On 10⁴ it creeps:
+L-BFGS, preconditioned by EM, reaches −5.194550 there in 100 passes and is the next thing to take.
+
+`memory`: 10⁶ stars, 3-d, 20 passes, 8 CPU s: peak 0.81 GB. Bar 0.6: MISSED. 0.31 are imports, 0.14
+the stars, 0.1 packing, 0.2 compiling.
+
+`bovy`: after 82 and 83 updates ln L per star differs by 6e-14 and 5e-15, parameters by 2e-11.
 """
 
 import argparse

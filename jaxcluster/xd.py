@@ -41,12 +41,6 @@ class Prior(NamedTuple):
     fixed: Parameters  # of booleans: what is kept
 
 
-def no_prior(k: int, d: int) -> Prior:
-    """Stars only."""
-    free = jnp.zeros(k, bool)
-    return Prior(jnp.zeros(()), jnp.zeros((d, d)), Parameters(free, free, free))
-
-
 def smallest_variance(stars: Stars) -> Float[Array, ""]:
     """Least eigenvalue that components may have, against rounding."""
     return SMALLEST * (jnp.nanvar(stars.x, axis=0).min() + 1e-30)
@@ -144,7 +138,7 @@ class _State(NamedTuple):
     converged: Bool[Array, ""]
 
 
-def iterate(observed, start, prior, smallest, tolerance, max_passes, *, accelerate: bool):
+def _iterate(observed, start, prior, smallest, tolerance, max_passes, *, accelerate: bool):
     """Passes until one gains less than `tolerance` in all, where that is positive.
 
     Returns the mixture, Σ_i n_i ln p(x_i), passes and whether the tolerance was reached.
@@ -206,7 +200,7 @@ def iterate(observed, start, prior, smallest, tolerance, max_passes, *, accelera
     return mixture, log_likelihood, state.passes, state.converged
 
 
-_run = jax.jit(iterate, static_argnames=("accelerate",))
+_run = jax.jit(_iterate, static_argnames=("accelerate",))
 
 
 def starts_of(stars: Stars, k: int, n: int, rng: np.random.Generator) -> list[GaussianMixture]:
@@ -281,7 +275,7 @@ def fit(
         fixed: of any of "weights", "means" and "covs", which of the k components keep theirs.
         projection: R_i of each star, from the d coordinates of the components to the columns
             measured; needs `init`.
-        pairs: dtype of the pair arithmetic; float32 halves the time.
+        pairs: dtype of the pair arithmetic; float32 takes a quarter off the time.
 
     Returns:
         The mixture, its likelihood, and how many passes it took.
