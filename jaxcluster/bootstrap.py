@@ -117,6 +117,8 @@ def _climb(observed: Observed, base: Parameters, inverse) -> _State:
         step = step * state.length * jnp.minimum(1.0, LONGEST / jnp.abs(step).max())
         value, slope = _slope(observed, base, state.at + step)
         better = value >= state.value + 1e-4 * step @ state.slope
+        # a component without width in one direction has a likelihood, and no slope
+        better &= jnp.isfinite(slope).all()
         change = state.slope - slope
         along = step @ change
         # BFGS: what the step has shown of the curvature

@@ -155,6 +155,7 @@ def needles(n, width):
     )
 
 
+@pytest.mark.slow  # 100 to 220 s
 def test_says_so_where_modes_are_too_many():
     with pytest.raises(NotConvergedError, match=r"search|round") as failure:
         importance(needles(100, 0.05), None, key=jax.random.key(0))
