@@ -23,8 +23,7 @@ five; Bovy's C is quoted from the reference's README. Bars 0.045 (3-d) and 0.12 
     10⁵, simulated EM       −5.267066  −5.266994
                    SQUAREM  −5.266996  −5.266991
 
-SQUAREM is within 1e-4 of where it ends after 30 passes on 10⁵ stars, EM after 89. On 10⁴ it creeps:
-L-BFGS, preconditioned by EM, reaches −5.194550 there in 100 passes and is the next thing to take.
+SQUAREM is within 1e-4 of where it ends after 30 passes on 10⁵ stars, EM after 89. On 10⁴ it creeps.
 
 `memory`: 10⁶ stars, 3-d, 20 passes, 8 CPU s: peak 0.81 GB. Bar 0.6: MISSED. 0.31 are imports, 0.14
 the stars, 0.1 packing, 0.2 compiling.

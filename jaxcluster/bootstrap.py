@@ -27,10 +27,11 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxcluster.density import GaussianMixture
 from jaxcluster.stars import Stars
+from jaxcluster.xd import parameters_of
 from jaxcluster.xd_pass import Observed, Parameters, observe, responsibilities, sums
 
-# nats below the maximum by half the squared Newton step; at 0.01 three in a hundred are 1 to 9
-# short in truth, where a blurred component leaves the likelihood flat, at 1e-4 one
+# nats below the maximum by half the squared Newton step, which says too little where a blurred
+# component leaves the likelihood flat: hence far below the half nat that is wanted
 TO_GO = 1e-4
 MOST_PASSES = 300
 STEP = 1e-4  # of the differences
@@ -189,8 +190,7 @@ def bootstrap_mixture(
 
     A warning tells how many fits are not at their maximum after 300 passes.
     """
-    k, d = mixture.means.shape
-    base = Parameters(mixture.weights, mixture.means, jnp.broadcast_to(mixture.covs, (k, d, d)))
+    base, k = parameters_of(mixture), len(mixture.weights)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     observed, size = observe(stars.x, stars.noise), len(stars)
     base, inverse = _top(observed, base)

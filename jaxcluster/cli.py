@@ -8,7 +8,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -126,11 +128,11 @@ def _progress(quiet: bool = False):
         yield lambda line: status.update(f"{time.monotonic() - begin:.0f} s  {line}")
 
 
-def _emit(summary: dict[str, Any], as_json: bool, truth: dict[str, float] | None = None) -> None:
+def _emit(summary: dict[str, Any], as_json: bool, show: Callable = print_summary) -> None:
     if as_json:
         sys.stdout.write(json.dumps(finite(summary), allow_nan=False, default=float) + "\n")
     else:
-        print_summary(summary, truth)
+        show(summary)
 
 
 @app.command("bayes-factor")
@@ -253,10 +255,7 @@ def members(
             out=out,
             say=say,
         )
-    if as_json:
-        sys.stdout.write(json.dumps(finite(summary), allow_nan=False, default=float) + "\n")
-    else:
-        print_members(summary)
+    _emit(summary, as_json, print_members)
 
 
 @app.command()
@@ -358,7 +357,7 @@ def demo(seed: Seed = 0, out: Out = None, as_json: Json = False) -> None:
             from jaxcluster.output import write
 
             write(result, summary, folder / "mock_cluster.ecsv", out, credit="simulated stars")
-    _emit(summary, as_json, truth)
+    _emit(summary, as_json, partial(print_summary, truth=truth))
 
 
 @app.command()

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import multivariate_normal
+from scipy.special import logsumexp
 
 from jaxcluster.density import GaussianMixture
 
@@ -80,15 +80,13 @@ def candidates(
     weights, means = np.asarray(mixture.weights), np.asarray(mixture.means)
     covs = np.broadcast_to(mixture.covs, (*means.shape, means.shape[1]))
     motion = [columns.index("pmra"), columns.index("pmdec")]
+    log_weights = np.log(np.maximum(weights, 1e-300))
     found = []
     for k in range(len(weights)):
-        at = [
-            multivariate_normal(m, v, allow_singular=True).pdf(means[k])
-            for m, v in zip(means, covs, strict=True)
-        ]
-        own = weights[k] * at[k]
-        others = weights @ np.asarray(at) - own
-        contrast = own / max(others, 1e-300)
+        away = means[k] - means
+        chi2 = (away * np.linalg.solve(covs, away[..., None])[..., 0]).sum(axis=1)
+        here = log_weights - 0.5 * (chi2 + np.linalg.slogdet(covs)[1])
+        contrast = np.exp(min(here[k] - logsumexp(np.delete(here, k)), 700.0))
         dispersion = np.linalg.det(covs[k][np.ix_(motion, motion)]) ** 0.25
         widest = WIDEST
         if "parallax" in columns:

@@ -71,7 +71,7 @@ def cluster_row(found: Members) -> dict[str, float | int | None] | None:
         }
         if boot is not None:
             spread = np.sqrt(boot.mixtures.covs[:, k, a, a])
-            row[f"{name}_error"] = float(np.std(boot.mixtures.means[:, k, a]))
+            row[f"{name}_error"] = float(boot.error("means", k)[a])
             row[f"{name}_dispersion_error"] = float(np.std(spread))
     return row
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, Table
 from jaxtyping import Float, PRNGKeyArray
 
@@ -112,6 +111,8 @@ def find_members(
 
 def _distance(table: Table, stars: Stars, near) -> Float[np.ndarray, " n"]:
     """Distance of each star from a position [arcmin]."""
+    from astropy.coordinates import SkyCoord  # late: nothing else of the package's import needs it
+
     read = Reader(table)
     ra, dec = (read.value(c)[np.asarray(stars.rows)] for c in ("ra", "dec"))
     read.raise_absent()

@@ -9,6 +9,7 @@ from astropy.table import Table
 from jaxtyping import Array, Float
 
 from jaxcluster.density import GaussianMixture
+from jaxcluster.members import SURE
 from jaxcluster.plot_run import POSTERIOR, PRIOR, draw_credit
 from jaxcluster.projections import ellipse_of, expected_counts, marginal_covs, sky_offsets
 from jaxcluster.stars import Stars
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 CLUSTER, COMPONENT = "#c4302b", "0.5"
 COLOURS = ["#c0c0c0", "#7ad151", "#22a884", "#2a788e", "#414487", "#440154"]  # viridis from grey
-MEMBER = 0.9  # probability from which the title counts
 INSET = 0.44  # side, as a share of the panel's
 
 
@@ -72,7 +72,7 @@ def members_figure(
     if cluster is not None:
         bar = {"label": "membership probability", "aspect": 45, "pad": 0.02}
         figure.colorbar(ScalarMappable(cmap=_colours()), ax=axes, **bar)
-        title = rf"{(probability >= MEMBER).sum()} stars with $P \geq {MEMBER}$, of {n}"
+        title = rf"{(probability >= SURE).sum()} stars with $P \geq {SURE}$, of {n}"
     figure.suptitle(title, fontsize=12)
     gaia = read.column("G") or read.column("ruwe")
     draw_credit(figure, ("G",), credit if credit is not None or gaia else "")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxcluster.cluster_component import MIN_STARS
+from jaxcluster.members import SURE
 
 SAMPLE, FIELD = 0.5, 0.1  # least probability of the sample, and what is above the field's
 
@@ -77,7 +78,7 @@ def run_members(
         "n_dropped": dict(found.stars.dropped),
         "n_components": components,
         "n_bootstrap": bootstrap,
-        "n_frequent": None if found.bootstrap is None else int((found.frequency >= 0.9).sum()),
+        "n_frequent": None if found.bootstrap is None else int((found.frequency >= SURE).sum()),
         "mean_log_likelihood": found.fit.mean_log_likelihood,
         "passes": found.fit.passes,
         "converged": found.fit.converged,

@@ -306,12 +306,12 @@ def fit(
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
         tried = []
         for one in starts_of(stars, k, starts, rng):
-            end, value, passes, _ = run(_parameters(one), tolerance=0.0, max_passes=SHORT)
+            end, value, passes, _ = run(parameters_of(one), tolerance=0.0, max_passes=SHORT)
             spent += int(passes)
             tried.append((float(value), end))
         begin = max(tried, key=lambda pair: pair[0])[1]
     else:
-        begin = _parameters(init)
+        begin = parameters_of(init)
     mixture, value, passes, converged = run(
         begin, tolerance=tolerance * len(stars), max_passes=max_passes
     )
@@ -324,7 +324,8 @@ def fit(
     )
 
 
-def _parameters(mixture: GaussianMixture) -> Parameters:
+def parameters_of(mixture: GaussianMixture) -> Parameters:
+    """Weights that add up to 1, means, and a covariance of each component."""
     k, d = mixture.means.shape
     return Parameters(
         mixture.weights / mixture.weights.sum(),

@@ -13,9 +13,8 @@ A star counts n_i times (once; bootstrap), and R_i is the identity unless a proj
 missing coordinate leaves the star's T, χ² and sums: a row of R_i less.
 
 The floor: 10⁶ pairs (10⁵ stars, 10 components) take some 150 (3-d) and 400 (5-d) operations each.
-XLA works cheap intermediate results out again wherever they are used, 1400 operations a pair in
-5-d: 28 and 118 ms a pass. Materialised in chunks that stay in the cache 13 and 36 ms. Chunks of 128
-to 512 stars are within 10 %; vectors of 512 bits and sums as products with ones are no quicker.
+XLA works cheap intermediate results out again wherever they are used, so they are materialised, in
+chunks that stay in the cache: half and a third of the time. `benchmarks/xd.py pass` times it.
 """
 
 from typing import NamedTuple
@@ -155,12 +154,6 @@ def _terms(part: Observed, mixture: Parameters, once):
     p = jnp.asarray(len(part.x)) if part.seen is None else part.seen.sum(axis=0)
     log_p = jnp.log(total) - shift - _log_2pi(1) * p
     return whitened, terms / total, log_p
-
-
-def log_densities(observed: Observed, mixture: Parameters) -> Float[Array, "m c"]:
-    """Log density of each star."""
-    mixture = Parameters(*(a.astype(observed.x.dtype) for a in mixture))
-    return jax.lax.map(lambda part: _terms(part, mixture, _as_it_is)[2], observed)
 
 
 def responsibilities(observed: Observed, mixture: Parameters) -> Float[Array, "m k c"]:

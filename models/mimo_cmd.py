@@ -82,7 +82,7 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_m
     fewer = [cells for cells in CELLS if math.prod(cells) < n_cells]
     if not fewer:
         return model(population)
-    # 0.5 to 0.8 of the time, and near enough to search with
+    # quicker, and near enough to search with
     masses, ratios = fewer[-1]
     return model(
         population, rough=model(replace(population, n_masses=masses, n_mass_ratios=ratios))
