@@ -173,7 +173,7 @@ def one_pass() -> None:
     for d in (3, 5):
         x, noise = simulated(100_000, d)
         stars, float64 = stars_of(x, noise), 0.0
-        for method, pairs in (("em", None), ("em", jnp.float32), ("squarem", None)):
+        for method, pairs in (("em", None), ("em", jnp.float32), ("lbfgs", None)):
             seconds, first = ours(stars, method, pairs)
             float64 = float64 or seconds
             name = "float64" if pairs is None else "float32"
@@ -209,16 +209,15 @@ def converge() -> None:
     for name, arrays in problems.items():
         stars = stars_of(*arrays)
         after, end = (
-            {m: fit(stars, n, m).mean_log_likelihood for m in ("em", "squarem")}
-            for n in (100, 3000)
+            {m: fit(stars, n, m).mean_log_likelihood for m in xd.METHODS} for n in (100, 3000)
         )
         for m in after:
             levels = [max(after.values()), end[m], max(end.values())]
             counts = [passes_to(stars, m, level - CLOSE, 3000) for level in levels]
             line = [name, m, f"{after[m]:.6f}", f"{end[m]:.6f}", *counts]
             print(" | ".join(line), flush=True)
-        short = max(after.values()) - after["squarem"]
-        print(f"squarem after 100 passes: {short:.1e} below the best after 100; bar {CLOSE}")
+        short = max(after.values()) - after["lbfgs"]
+        print(f"lbfgs after 100 passes: {short:.1e} below the best after 100; bar {CLOSE}")
 
 
 def resident() -> float:
@@ -232,7 +231,7 @@ def memory_of_this_process(n: int, passes: int) -> None:
     stars = stars_of(*simulated(n))
     print(f"with the data {resident():.2f} GB", flush=True)
     start = time.process_time()
-    found = fit(stars, passes, "squarem")
+    found = fit(stars, passes, "lbfgs")
     print(
         f"{n} stars, {passes} passes: peak {resident():.2f} GB (bar 0.6), mean ln L "
         f"{found.mean_log_likelihood:.4f}, {time.process_time() - start:.1f} CPU s"

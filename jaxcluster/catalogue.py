@@ -24,7 +24,7 @@ def cut_outliers(
     table: object,
     *,
     centre: tuple[float | int, float | int] | None = None,
-    n_sigma: float | int = 10.0,
+    n_sigma: float | int | None = 10.0,
     max_magnitude_error: float | int | None = None,
     bands: Iterable[str] | None = None,
 ) -> Table:
@@ -43,7 +43,7 @@ def cut_outliers(
     Args:
         table: What `read_table` takes.
         centre: c, in pmra and pmdec [mas/yr]; the median if not given.
-        n_sigma: Largest distance from the centre.
+        n_sigma: Largest distance from the centre; None for any.
         max_magnitude_error: Largest photometric error [mag].
         bands: Which of G, BP, RP, J, H, Ks that applies to; all that have errors if not given.
 
@@ -53,7 +53,8 @@ def cut_outliers(
     """
     result = read_table(table).copy()
     read = Reader(result)
-    check_positive("n_sigma", n_sigma)
+    if n_sigma is not None:
+        check_positive("n_sigma", n_sigma)
     motion = np.stack([read.value(c) for c in _MOTION], axis=-1)
     sigmas = {}
     if max_magnitude_error is not None:
@@ -65,8 +66,12 @@ def cut_outliers(
         raise ValueError(f"bands: found {bands} without max_magnitude_error; give both")
     read.raise_absent()
 
-    c, s = _centre_and_dispersion(motion, centre)
-    cuts = {f"further than {n_sigma:g} sigma": (((motion - c) / s) ** 2).sum(1) > n_sigma**2}
+    cuts, about = {}, ""
+    if n_sigma is not None:
+        c, s = _centre_and_dispersion(motion, centre)
+        far = (((motion - c) / s) ** 2).sum(1) > n_sigma**2
+        cuts[f"further than {n_sigma:g} sigma"] = far
+        about = f"centre pmra {c[0]:.4f}, pmdec {c[1]:.4f}, sigma {s[0]:.4f}, {s[1]:.4f} mas/yr; "
     for band, (name, sigma) in sigmas.items():
         check_errors(name, sigma[~np.isnan(sigma)])
         cuts[f"error of {band} > {max_magnitude_error:g} mag"] = sigma > max_magnitude_error
@@ -81,8 +86,7 @@ def cut_outliers(
     unknown |= {f"error of {b}": np.isnan(sigma) for b, (_, sigma) in sigmas.items()}
     return record(
         Table(result[keep]),
-        f"cut_outliers: dropped of {len(keep)}: {', '.join(dropped)}; centre pmra {c[0]:.4f}, "
-        f"pmdec {c[1]:.4f}, sigma {s[0]:.4f}, {s[1]:.4f} mas/yr; kept "
+        f"cut_outliers: dropped of {len(keep)}: {', '.join(dropped)}; {about}kept "
         + ", ".join(f"{np.sum(keep & none)} without {what}" for what, none in unknown.items()),
     )
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from jaxcluster.model import Flat
-from jaxcluster.sample import PACKAGES, Stopwatch
+from jaxcluster.sample import Stopwatch, versions
 
 EVERY = 30.0  # seconds between two writings
 
@@ -51,7 +50,7 @@ class Checkpoint:
             "priors": str(flat.model.describe_prior()),
             "data": _digest(*jax.tree.leaves(flat.data)),
             "model": _digest(first),
-            "versions": str({name: version(name) for name in PACKAGES}),
+            "versions": str(versions()),
         }
 
     def load(self) -> dict[str, np.ndarray] | None:

@@ -1,15 +1,7 @@
-"""The command line: `jaxcluster members`, `bayes-factor`, `fit`, `demo`, `simulate`, `check`.
-
-Float64, the cores and JAX's persistent compilation cache are switched on here, before anything
-else of jax is used; the library leaves them to its user.
-"""
+"""The command line: `jaxcluster members`, `bayes-factor`, `fit`, `demo`, `simulate`, `check` …"""
 
 import json
-import os
 import sys
-import time
-from collections.abc import Callable
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,122 +9,39 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from jaxcluster.run import (
-    finite,
-    magnitude_limits,
-    print_summary,
-    read_stars,
-    run_bayes_factor,
-    sampler_of,
+from jaxcluster.cli_members import members, merge
+from jaxcluster.command import (
+    Bands,
+    FieldTable,
+    Floor,
+    Grid,
+    Json,
+    Limits,
+    Live,
+    MagnitudeColumn,
+    MaxExcess,
+    MaxRuwe,
+    Method,
+    Out,
+    Prior,
+    Seed,
+    Table,
+    emit,
+    errors,
+    progress,
+    screen,
+    start,
 )
+from jaxcluster.run import finite, print_summary, read_stars, run_bayes_factor, sampler_of
+from jaxcluster.typed import magnitude_limits
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Is this candidate a star cluster, who belongs to it, and what is it like?",
 )
-screen = Console(stderr=True, highlight=False)
-
-Table = Annotated[Path, typer.Argument(help="Gaia table: parquet, VOTable, FITS, ECSV or CSV.")]
-FieldTable = Annotated[
-    Path | None, typer.Option("--field", help="Table of field stars, same columns.")
-]
-Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same answer.")]
-Method = Annotated[str, typer.Option(help="fast, nested (both give the evidence) or nuts.")]
-Live = Annotated[
-    int, typer.Option(help="Live points, where nested samples; error of ln Z ∝ live^-½.")
-]
-Bands = Annotated[str, typer.Option(help="Magnitude and colour: G,BP-RP or Ks,J-Ks …")]
-MagnitudeColumn = Annotated[
-    str | None, typer.Option(help="Column of the magnitude, e.g. correct_phot_g_mean_mag.")
-]
-Floor = Annotated[float, typer.Option(help="Least colour error [mag].")]
-Limits = Annotated[
-    str | None, typer.Option(help="Magnitudes LO,HI between which sample and field are complete.")
-]
-Prior = Annotated[
-    list[str] | None,
-    typer.Option(help="NAME=DISTRIBUTION of numpyro, e.g. 'distance_modulus=Normal(9.7,0.1)'."),
-]
-Grid = Annotated[str, typer.Option(help="Isochrones: parsec, mist or a PARSEC/MIST/BaSTI file.")]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder for posterior, members and figures. It keeps a checkpoint every 30 s: after a "
-        "kill the same command goes on."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-MaxRuwe = Annotated[float | None, typer.Option(help="Drop stars with a larger ruwe.")]
-MaxExcess = Annotated[
-    float | None, typer.Option(help="Drop stars with |C*| above this many σ (Riello et al. 2021).")
-]
-
-
-def _start() -> None:
-    """Switch on float64, the cores that pay and the compilation cache.
-
-    On two devices XLA spends half as much CPU again as on one thread, and is hardly done sooner.
-    """
-    import warnings
-
-    warnings.filterwarnings("ignore", category=FutureWarning, module="arviz")
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        # the cores that a scheduler or taskset grants, where the system tells (not macOS)
-        granted = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-        devices = min(len(granted), 8) if len(granted) > 2 else 1
-        jax.config.update("jax_num_cpu_devices", devices)
-        if devices == 1:
-            os.environ.setdefault("NPROC", "1")  # of XLA's threads, which split small loops
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    jax.config.update("jax_compilation_cache_dir", str(base / "jaxcluster"))
-    # everything: the small ones are many
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
-@contextmanager
-def _errors():
-    """Print what went wrong in one line and leave with status 1.
-
-    A user's likelihood may raise anything while it is traced; JAXCLUSTER_DEBUG=1 shows where.
-    """
-    likely = (ArithmeticError, AttributeError, ImportError, LookupError, OSError)
-    try:
-        yield
-    except (*likely, RuntimeError, TypeError, ValueError) as error:
-        if os.environ.get("JAXCLUSTER_DEBUG"):
-            raise
-        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-        if not isinstance(error, (ValueError, KeyError, OSError)):
-            text = f"{type(error).__name__}: {text} (JAXCLUSTER_DEBUG=1 shows where)"
-        screen.print(f"error: {text}", style="bold red", soft_wrap=True, markup=False)
-        raise typer.Exit(1) from None
-
-
-@contextmanager
-def _progress(quiet: bool = False):
-    """Yield a function that shows a line of text with the time gone by."""
-    begin = time.monotonic()
-    if quiet or not screen.is_terminal:
-
-        def say(line: str) -> None:
-            if not quiet:
-                screen.print(f"{time.monotonic() - begin:6.0f} s  {line}", soft_wrap=True)
-
-        yield say
-        return
-    with screen.status("starting") as status:
-        yield lambda line: status.update(f"{time.monotonic() - begin:.0f} s  {line}")
-
-
-def _emit(summary: dict[str, Any], as_json: bool, show: Callable = print_summary) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(finite(summary), allow_nan=False, default=float) + "\n")
-    else:
-        show(summary)
+app.command()(members)
+app.command()(merge)
 
 
 @app.command("bayes-factor")
@@ -170,8 +79,8 @@ def bayes_factor_command(
     astrometric selection left over, not what it let through: for a claim, put random fields
     through the same `members` and `bayes-factor`, and compare.
     """
-    _start()
-    with _errors(), _progress() as say:
+    start()
+    with errors(), progress() as say:
         sample = cluster
         if field_from_members:
             from jaxcluster.run_members import split
@@ -206,56 +115,7 @@ def bayes_factor_command(
             from jaxcluster.output import write
 
             write(result, summary, sample, out)
-    _emit(summary, as_json)
-
-
-@app.command()
-def members(
-    table: Table,
-    columns: Annotated[
-        str, typer.Option(help="pmra, pmdec and any others that tell the cluster, or not.")
-    ] = "pmra,pmdec,parallax",
-    components: Annotated[int, typer.Option(help="Gaussians of the mixture.")] = 10,
-    near: Annotated[
-        str | None,
-        typer.Option(help="RA,DEC [deg]: of several clusters the one concentrated there."),
-    ] = None,
-    bootstrap: Annotated[int, typer.Option(help="Resamplings of the stars, 0 for none.")] = 200,
-    zero_point: Annotated[
-        bool,
-        typer.Option("--zero-point", help="Correct Gaia's parallaxes (Lindegren et al. 2021)."),
-    ] = False,
-    seed: Seed = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Table with `probability`, .parquet, .ecsv, .fits …; a figure beside it."
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Find the cluster in a raw Gaia field, and its members, by extreme deconvolution.
-
-    A mixture of Gaussians in proper motion and parallax is fitted with every star's covariance;
-    the most compact component that stands out is the cluster (Peña Ramírez et al. 2022). "No
-    cluster" is a possible answer. `bayes-factor OUT --field-from-members` goes on from there.
-    """
-    _start()
-    from jaxcluster.run_members import print_members, run_members
-
-    with _errors(), _progress() as say:
-        _, summary = run_members(
-            table,
-            columns=columns,
-            components=components,
-            near=near,
-            bootstrap=bootstrap,
-            zero_point=zero_point,
-            seed=seed,
-            out=out,
-            say=say,
-        )
-    _emit(summary, as_json, print_members)
+    emit(summary, as_json, print_summary)
 
 
 @app.command()
@@ -277,10 +137,10 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Sample any model file: build(stars, field=…, limits=…, **options) -> Model."""
-    _start()
+    start()
     import ast
 
-    with _errors(), _progress() as say:
+    with errors(), progress() as say:
         import jax
 
         from jaxcluster.bayes_factor import default_limits, inside, parameter_table
@@ -332,15 +192,15 @@ def fit(
             with whole(out) as folder:
                 save_posterior(posterior, folder)
                 (folder / "summary.json").write_text(json.dumps(finite(summary), indent=2))
-    _emit(summary, as_json)
+    emit(summary, as_json, print_summary)
 
 
 @app.command()
 def demo(seed: Seed = 0, out: Out = None, as_json: Json = False) -> None:
     """The whole job on a simulated cluster of known truth that comes with jaxcluster."""
-    _start()
+    start()
     folder = Path(__file__).parent / "data"
-    with _errors(), _progress() as say:
+    with errors(), progress() as say:
         result, summary = run_bayes_factor(
             folder / "mock_cluster.ecsv",
             folder / "mock_field.ecsv",
@@ -357,7 +217,7 @@ def demo(seed: Seed = 0, out: Out = None, as_json: Json = False) -> None:
             from jaxcluster.output import write
 
             write(result, summary, folder / "mock_cluster.ecsv", out, credit="simulated stars")
-    _emit(summary, as_json, partial(print_summary, truth=truth))
+    emit(summary, as_json, partial(print_summary, truth=truth))
 
 
 @app.command()
@@ -373,8 +233,8 @@ def simulate(
     seed: Seed = 0,
 ) -> None:
     """Simulate a cluster and its field of known truth as Gaia would see them."""
-    _start()
-    with _errors():
+    start()
+    with errors():
         import jax
 
         from jaxcluster.isochrone import load_grid
@@ -403,10 +263,10 @@ def simulate(
 @app.command()
 def check(as_json: Json = False) -> None:
     """Show device, precision, versions and grids, run a short self-test, print what to cite."""
-    _start()
+    start()
     from jaxcluster.self_test import report
 
-    with _errors():
+    with errors():
         lines = report()
     if as_json:
         sys.stdout.write(json.dumps(lines) + "\n")

@@ -10,8 +10,12 @@ component must also hold `MIN_STARS`, be no wider than clusters are, and stand o
     σ_μ = |V_μμ|^¼ ≤ max(0.25 mas/yr, ϖ 1 km/s / 4.74)
     w_k N(μ_k | μ_k, V_k) ≥ 40 Σ_{j≠k} w_j N(μ_k | μ_j, V_j)
 
-without noise, as it would be for bright stars. `benchmarks/members.py` counts what that finds in 46
-fields with a cluster and in fields without.
+without noise, as it would be for bright stars; and the stars must ask for it: ln L has to gain
+more by it than BIC charges (Schwarz 1978) for its p = 1 + d + d (d + 1) / 2 numbers,
+
+    Σ_i ln [p(x_i) / p(x_i without k)] = −Σ_i ln [(1 − P_ik) / (1 − w_k)] ≥ ½ p ln n.
+
+`benchmarks/members.py` counts what that finds in 46 fields with a cluster and in fields without.
 """
 
 import math
@@ -22,6 +26,8 @@ from jaxtyping import Float
 from scipy.special import logsumexp
 
 from jaxcluster.density import GaussianMixture
+from jaxcluster.stars import Stars
+from jaxcluster.xd import membership
 
 MIN_STARS = 10.0
 WIDEST = 0.25  # mas/yr: binaries and stars of the field widen far clusters to 0.21
@@ -39,6 +45,7 @@ class Candidate(NamedTuple):
         n_stars: w_k n.
         dispersion: σ_μ [mas/yr].
         contrast: its density at its centre over that of all others.
+        gain: what it adds to ln L, over what BIC charges.
         refused: why it is no cluster, "" for one.
     """
 
@@ -47,6 +54,7 @@ class Candidate(NamedTuple):
     n_stars: float
     dispersion: float
     contrast: float
+    gain: float
     refused: str
 
 
@@ -57,8 +65,7 @@ def entropy(cov: Float[np.ndarray, "d d"]) -> float:
 
 def candidates(
     mixture: GaussianMixture,
-    n: int,
-    columns: tuple[str, ...],
+    stars: Stars,
     *,
     min_stars: float = MIN_STARS,
     min_contrast: float = MIN_CONTRAST,
@@ -67,17 +74,22 @@ def candidates(
 
     Args:
         mixture: from `jaxcluster.xd.fit`.
-        n: stars that it was fitted to.
-        columns: of the mixture, pmra and pmdec [mas/yr] and perhaps parallax [mas] among them.
+        stars: that it was fitted to, pmra and pmdec [mas/yr] and perhaps parallax [mas] among
+            their columns.
         min_stars: that a cluster must have.
         min_contrast: of densities at its centre.
 
     Raises:
         ValueError: pmra or pmdec is missing.
     """
+    n, columns = len(stars), stars.columns
     if missing := {"pmra", "pmdec"} - set(columns):
         raise ValueError(f"columns: a cluster is told by its proper motions; {missing} missing")
     weights, means = np.asarray(mixture.weights), np.asarray(mixture.means)
+    d = means.shape[1]
+    charge = 0.5 * (1 + d + d * (d + 1) / 2) * math.log(n)
+    others = np.log1p(-np.minimum(membership(stars, mixture), 1 - 1e-15)).sum(axis=0)
+    gains = n * np.log1p(-np.minimum(weights, 1 - 1e-15)) - others
     covs = np.broadcast_to(mixture.covs, (*means.shape, means.shape[1]))
     motion = [columns.index("pmra"), columns.index("pmdec")]
     log_weights = np.log(np.maximum(weights, 1e-300))
@@ -98,6 +110,8 @@ def candidates(
             why.append(f"dispersion {dispersion:.2f} mas/yr, more than {widest:.2f}")
         if contrast < min_contrast:
             why.append(f"contrast {contrast:.1f}, less than {min_contrast:g}")
+        if gains[k] < charge:
+            why.append(f"ln L gains {gains[k]:.1f}, less than {charge:.1f}")
         found.append(
             Candidate(
                 k,
@@ -105,6 +119,7 @@ def candidates(
                 float(number),
                 float(dispersion),
                 float(contrast),
+                float(gains[k] / charge),
                 "; ".join(why),
             )
         )

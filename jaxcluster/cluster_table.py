@@ -57,7 +57,8 @@ def cluster_row(found: Members) -> dict[str, float | int | None] | None:
     }
     means, covs = np.asarray(found.fit.mixture.means), np.asarray(found.fit.mixture.covs)
     for a, name in enumerate(stars.columns):
-        x, variance = np.asarray(stars.x)[sure, a], np.asarray(stars.noise)[sure, a, a]
+        measured = sure & np.isfinite(stars.x[:, a])
+        x, variance = np.asarray(stars.x)[measured, a], np.asarray(stars.noise)[measured, a, a]
         weights = 1.0 / (variance + covs[k, a, a])
         row |= {
             name: float(means[k, a]),

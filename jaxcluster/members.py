@@ -31,7 +31,7 @@ class Members(NamedTuple):
 
     Args:
         table: all rows of the source with `probability` and, if asked for, `bootstrap_frequency`;
-            masked for stars without the columns used.
+            masked for stars without any of the columns used.
         stars: those that were used.
         fit: the mixture.
         ranking: its components, the most compact first.
@@ -71,7 +71,8 @@ def find_members(
 
     Args:
         source: what `read_table` takes: ra, dec and the columns, with errors and correlations.
-        columns: pmra, pmdec [mas/yr], and any others of `from_table`; positions are not needed.
+        columns: pmra, pmdec [mas/yr], and any others of `from_table`; positions are not needed. A
+            star that lacks some of them counts with the others.
         key: random key of the starts and the resamplings.
         components: of the mixture; 10 as in the paper.
         resamplings: of the stars, 0 for none.
@@ -84,13 +85,13 @@ def find_members(
         ValueError: from `read_table`, `from_table` and `xd.fit`.
     """
     table = read_table(source).copy()
-    stars = from_table(table, columns)
+    stars = from_table(table, columns, keep_incomplete=True)
     fit_key, draw_key = jax.random.split(key)
     if progress is not None:
         progress(f"{components} components for {len(stars)} stars")
     fit = xd.fit(stars, components, key=fit_key, **options)
-    ranking = candidates(fit.mixture, len(stars), stars.columns)
-    belongs = np.asarray(fit.mixture.membership(stars))
+    ranking = candidates(fit.mixture, stars)
+    belongs = xd.membership(stars, fit.mixture)
     good = [one for one in ranking if not one.refused]
     if near is not None and good:
         distance = _distance(table, stars, near)

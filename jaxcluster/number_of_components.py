@@ -23,6 +23,11 @@ def number_of_parameters(k: int, d: int) -> int:
     return k - 1 + k * d + k * d * (d + 1) // 2
 
 
+def best_number(rows: Table) -> int:
+    """The size whose fits say most of stars that they have not seen."""
+    return int(np.asarray(rows["k"])[np.argmax(np.asarray(rows["held_out"]))])
+
+
 def compare_components(
     stars: Stars,
     numbers: Iterable[int],
@@ -60,7 +65,7 @@ def compare_components(
         held_out = 0.0
         for part in range(folds):
             mixture = xd.fit(stars[fold != part], k, key=key, **options).mixture
-            held_out += float(mixture(stars[fold == part]).sum())
+            held_out += xd.log_likelihood(stars[fold == part], mixture)
         p = number_of_parameters(k, stars.x.shape[1])
         deviance = -2.0 * whole.log_likelihood
         rows.append(

@@ -16,48 +16,6 @@ def finite(value: Any) -> Any:
     return value
 
 
-def _distribution(text: str):
-    """Read NAME=DISTRIBUTION, numbers only: nothing is evaluated."""
-    import ast
-
-    import jax
-    import numpyro.distributions as distributions
-
-    name, separator, expression = text.partition("=")
-    try:
-        call = ast.parse(expression.strip(), mode="eval").body
-        if not (separator and isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
-            raise ValueError(text)
-        positional = [ast.literal_eval(a) for a in call.args]
-        named = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
-        kind = getattr(distributions, call.func.id)
-        prior = kind(
-            *map(float, positional),
-            **{k: float(v) for k, v in named.items()},
-            validate_args=True,
-        )
-        prior.log_prob(prior.sample(jax.random.key(0)))  # a base class has neither
-        return name.strip(), prior
-    except (AttributeError, RuntimeError, SyntaxError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"--prior {text!r}: expected NAME=DISTRIBUTION with a numpyro distribution of numbers, "
-            "such as distance_modulus=Normal(9.7,0.1) or a_v=Uniform(0,1)"
-        ) from error
-
-
-def magnitude_limits(text: str | None) -> tuple[float, float] | None:
-    """Read LO,HI; None for None."""
-    if text is None:
-        return None
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"--limits {text!r}: expected LO,HI such as 8,18") from None
-    if low >= high:
-        raise ValueError(f"--limits {text!r}: LO must be below HI")
-    return low, high
-
-
 def sampler_of(method: str, live: int, out: Any = None):
     """Return the sampler of this name; it keeps its checkpoint in the folder `out`."""
     from jaxcluster.fast import fast
@@ -127,6 +85,7 @@ def run_bayes_factor(
 
     from jaxcluster.bayes_factor import bayes_factor
     from jaxcluster.model_files import load_model
+    from jaxcluster.typed import distribution, magnitude_limits
 
     begin = time.process_time()
     sampler = sampler_of(method, live, out)
@@ -148,7 +107,7 @@ def run_bayes_factor(
         if not (same >= 0).any():
             same = None
     if prior:
-        options["prior"] = dict(_distribution(text) for text in prior)
+        options["prior"] = dict(distribution(text) for text in prior)
     if grid != "parsec" or model == "mimo_cmd":
         options["grid"] = grid
     result = bayes_factor(

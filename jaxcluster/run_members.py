@@ -1,7 +1,6 @@
 """From a raw table to its members, the cluster's row and a figure: what `members` runs."""
 
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -9,33 +8,34 @@ import numpy as np
 
 from jaxcluster.cluster_component import MIN_STARS
 from jaxcluster.members import SURE
+from jaxcluster.typed import numbers, position
 
 SAMPLE, FIELD = 0.5, 0.1  # least probability of the sample, and what is above the field's
 
 
-def position(text: str | None) -> tuple[float, float] | None:
-    """Read RA,DEC in degrees; None for None."""
-    if text is None:
-        return None
+def numbers_of_components(text: str) -> range:
+    """Read N, or LO-HI."""
+    low, separator, high = text.partition("-")
     try:
-        ra, dec = (float(part) for part in text.split(","))
+        sizes = range(int(low), int(high if separator else low) + 1)
     except ValueError:
-        raise ValueError(
-            f"--near {text!r}: expected RA,DEC in degrees, such as 121.7,-28.2"
-        ) from None
-    if not -90 <= dec <= 90:
-        raise ValueError(f"--near {text!r}: declination {dec:g} is not between -90 and 90")
-    return ra, dec
+        sizes = range(0)
+    if not sizes or sizes.start < 1:
+        raise ValueError(f"--components {text!r}: expected a number such as 10, or LO-HI as 5-15")
+    return sizes
 
 
 def run_members(
     path: Any,
     *,
     columns: str,
-    components: int,
+    components: str,
     near: str | None,
     bootstrap: int,
     zero_point: bool,
+    cut: float | None,
+    cut_centre: str | None,
+    max_magnitude_error: float | None,
     seed: int,
     out: Path | None,
     say,
@@ -43,31 +43,52 @@ def run_members(
     """Find the members of a table and write them; returns what was found and its summary."""
     import jax
 
-    from jaxcluster.catalogue import correct_parallax, preparation
+    from jaxcluster.catalogue import correct_parallax, cut_outliers, preparation
     from jaxcluster.cluster_table import cluster_row
     from jaxcluster.members import find_members
-    from jaxcluster.sample import PACKAGES
-    from jaxcluster.table import read_table
+    from jaxcluster.number_of_components import best_number, compare_components
+    from jaxcluster.sample import versions
+    from jaxcluster.stars import from_table
+    from jaxcluster.table import format_of, read_table
 
     begin = time.process_time()
-    where = position(near)
-    if out is not None and out.suffix not in (".parquet", ".ecsv", ".fits", ".csv", ".vot"):
-        raise ValueError(f"--out {out}: expected a .parquet, .ecsv, .fits, .csv or .vot file")
-    table = read_table(path)
-    if zero_point:
-        table = correct_parallax(table)
+    where, sizes = position("--near", near), numbers_of_components(components)
+    centre: Any = numbers("--cut-centre", cut_centre, "PMRA,PMDEC", "-1.2,5.5 (mas/yr)")
+    if centre is not None and cut is None:
+        raise ValueError("--cut-centre: is of no use without --cut")
+    if out is not None:
+        format_of(out)
+    names, key, comparison = tuple(columns.split(",")), jax.random.key(seed), None
     try:
+        table = read_table(path)
+        if zero_point:
+            table = correct_parallax(table)
+        if cut is not None or max_magnitude_error is not None:
+            table = cut_outliers(
+                table,
+                centre=centre,
+                n_sigma=cut,
+                max_magnitude_error=max_magnitude_error,
+            )
+        n_components = sizes.start
+        if len(sizes) > 1:
+            stars = from_table(table, names, keep_incomplete=True)
+            comparison = compare_components(
+                stars, sizes, key=jax.random.fold_in(key, 1), progress=say
+            )
+            n_components = best_number(comparison)
         found = find_members(
             table,
-            tuple(columns.split(",")),
-            key=jax.random.key(seed),
-            components=components,
+            names,
+            key=key,
+            components=n_components,
             resamplings=bootstrap,
             near=where,
             progress=say,
         )
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        text = str(error)
+        raise ValueError(text if text.startswith(str(path)) else f"{path}: {text}") from error
     cluster = cluster_row(found)
     summary = {
         "cluster": cluster,
@@ -76,7 +97,9 @@ def run_members(
         "columns": list(found.stars.columns),
         "n_stars": len(found.stars),
         "n_dropped": dict(found.stars.dropped),
-        "n_components": components,
+        "n_incomplete": int(np.isnan(found.stars.x).any(axis=1).sum()),
+        "n_components": n_components,
+        "comparison": None if comparison is None else [dict(row) for row in comparison],
         "n_bootstrap": bootstrap,
         "n_frequent": None if found.bootstrap is None else int((found.frequency >= SURE).sum()),
         "mean_log_likelihood": found.fit.mean_log_likelihood,
@@ -84,11 +107,11 @@ def run_members(
         "converged": found.fit.converged,
         "preparation": preparation(found.table),
         "seed": seed,
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": versions(),
     }
     if out is not None:
         say(f"writing {out}")
-        write(found, summary, out)
+        write(found, summary, out, comparison)
     summary["cpu_seconds"] = time.process_time() - begin
     return found, summary
 
@@ -98,29 +121,25 @@ def _reason(ranking) -> str:
     return next((one for one in ranking if one.n_stars >= MIN_STARS), ranking[0]).refused
 
 
-def write(found: Any, summary: dict[str, Any], path: Path) -> None:
-    """Write the table with its new columns, and a figure of the same name beside it."""
-    from jaxcluster.plot_members import members_figure
+def write(found: Any, summary: dict[str, Any], path: Path, comparison: Any = None) -> None:
+    """Write the table with its new columns, and figures of the same name beside it."""
+    from jaxcluster.plot_members import components_figure, members_figure
+    from jaxcluster.table import write_table
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     table = found.table.copy()
     # formats keep little of a table's notes; these are short
     table.meta = {
         "jaxcluster": {n: summary[n] for n in ("columns", "n_components", "seed", "versions")},
         "preparation": summary["preparation"],
     }
-    scratch = path.with_name(f".{path.stem}-part{path.suffix}")
-    if path.suffix == ".parquet":
-        table.to_pandas().to_parquet(scratch)
-    else:
-        form = {".ecsv": "ascii.ecsv", ".csv": "csv", ".vot": "votable", ".fits": "fits"}
-        table.write(scratch, format=form[path.suffix], overwrite=True)
-    scratch.replace(path)
+    write_table(table, path)
     component = None if found.cluster is None else found.cluster.component
     figure = members_figure(
         found.stars, found.fit.mixture, component, np.asarray(found.probability), found.table
     )
     figure.savefig(path.with_suffix(".png"), dpi=150)
+    if comparison is not None:
+        components_figure(comparison).savefig(path.with_suffix(".components.png"), dpi=150)
 
 
 def print_members(summary: dict[str, Any]) -> None:
@@ -156,6 +175,15 @@ def print_members(summary: dict[str, Any]) -> None:
             ]
             table.add_row(name, *("" if v is None else f"{v:.4f}" for v in cells))
         out.print(table)
+    if summary["comparison"] is not None:
+        sizes = Table("components", "BIC", "AIC", "mean ln L of unseen stars", "")
+        for one in summary["comparison"]:
+            taken = "taken" if one["k"] == summary["n_components"] else ""
+            cells = [f"{one['bic']:.1f}", f"{one['aic']:.1f}", f"{one['held_out']:.4f}", taken]
+            sizes.add_row(str(one["k"]), *cells)
+        out.print(sizes)
+    for line in summary["preparation"]:
+        out.print(line, soft_wrap=True)
     ranking = Table("component", "entropy", "stars", "σ_μ [mas/yr]", "contrast", "")
     for one in summary["ranking"][:5]:
         ranking.add_row(

@@ -29,6 +29,11 @@ WIDE: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512}
 PACKAGES = ("jaxcluster", "jax", "numpyro", "blackjax", "numpy", "arviz")
 
 
+def versions() -> dict[str, str]:
+    """Of the packages that results depend on."""
+    return {name: version(name) for name in PACKAGES}
+
+
 class Stopwatch:
     """CPU seconds of all threads of this process, and those of them spent compiling.
 
@@ -163,6 +168,6 @@ def to_arviz(flat: Flat, parameters, pointwise, statistics, attributes, watch: S
         **watch.record(),
         resumed_seconds=watch.resumed,
         priors=str(flat.model.describe_prior()),
-        versions=str({name: version(name) for name in PACKAGES}),
+        versions=str(versions()),
     )
     return out

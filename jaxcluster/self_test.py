@@ -1,7 +1,6 @@
 """`jaxcluster check`: what this machine runs, whether it computes rightly, and what to cite."""
 
 import time
-from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ CITE = (
 
 def report() -> dict[str, str]:
     """Return device, precision, versions, grids, result of the self-test and citations."""
-    from jaxcluster.sample import PACKAGES
+    from jaxcluster.sample import versions
 
     begin = time.monotonic()
     failed = [name for name, test in TESTS.items() if not test()]
@@ -26,7 +25,7 @@ def report() -> dict[str, str]:
     return {
         "device": ", ".join(str(device) for device in jax.devices()),
         "precision": "float64" if jnp.zeros(()).dtype == jnp.float64 else "float32",
-        "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
         "grids": _grids(),
         "self_test": f"{verdict} in {time.monotonic() - begin:.0f} s",
         "cite": CITE,

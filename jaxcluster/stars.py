@@ -98,6 +98,7 @@ def from_table(
     limits: tuple[float | int, float | int] | None = None,
     max_ruwe: float | int | None = None,
     max_excess: float | int | None = None,
+    keep_incomplete: bool = False,
 ) -> Stars:
     """Stars from a table, with units checked and stripped.
 
@@ -105,7 +106,7 @@ def from_table(
     a unit they are in the archive's. The error of a magnitude is its error column, else
     1.0857/(flux over error), else 1.0857 flux_error/flux; that of a colour comes from its two
     bands, else from its own error column. A row with a missing value or error is dropped and
-    counted.
+    counted, unless incomplete ones are wanted.
 
     Args:
         source: What `read_table` takes.
@@ -119,6 +120,8 @@ def from_table(
         max_ruwe: Largest ruwe; a star without one is dropped.
         max_excess: N in |C*| <= N σ(G), σ(G) = 0.0059898 + 8.817481e-12 G^7.618399
             (`corrected_excess`; Riello et al. 2021, eq. 18).
+        keep_incomplete: Keep rows with some of the columns; the others are NaN in `x`, which
+            `jaxcluster.xd` takes for coordinates that were not measured.
 
     Raises:
         FileNotFoundError: No such file.
@@ -150,8 +153,16 @@ def from_table(
         i, j = order.index(a), order.index(b)
         R[:, i, j] = R[:, j, i] = read.correlation(a, b)
 
-    missing = {f"missing {c}": np.isnan(x[:, i]) for i, c in enumerate(columns)}
-    missing |= {f"missing error of {s}": np.isnan(sigma[:, i]) for i, s in enumerate(order)}
+    unknown = np.isnan(x) | (np.isnan(sigma) @ (L != 0).T)
+    if keep_incomplete:
+        missing = {"missing all columns": unknown.all(axis=1)}
+        x = np.where(unknown, np.nan, x)
+        apart = np.isnan(sigma)[:, :, None] | np.isnan(sigma)[:, None, :]
+        R = np.where(apart, np.eye(len(order)), R)
+        sigma = np.where(np.isnan(sigma), 1.0, sigma)  # nobody looks at it
+    else:
+        missing = {f"missing {c}": np.isnan(x[:, i]) for i, c in enumerate(columns)}
+        missing |= {f"missing error of {s}": np.isnan(sigma[:, i]) for i, s in enumerate(order)}
     missing |= {"missing correlation": np.isnan(R).any((1, 2))}
     cuts = {}
     if max_ruwe is not None:

@@ -84,14 +84,39 @@ def read_table(source: object) -> Table:
     return table
 
 
-def _read_file(path: Path) -> Table:
+def format_of(path: Path) -> str:
+    """Astropy's name of a file's format, by its suffix.
+
+    Raises:
+        ValueError: The suffix is none of those known.
+    """
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix not in _FORMATS:
         expected = ", ".join(_FORMATS)
         raise ValueError(f"{path}: unknown suffix {suffix!r}, expected one of {expected}")
+    return _FORMATS[suffix]
+
+
+def write_table(table: Table, path: Path) -> None:
+    """Write a table whole or not at all; of the formats ECSV keeps ``table.meta``.
+
+    Raises:
+        ValueError: The suffix is none of those known.
+    """
+    form = format_of(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.stem}-part{path.suffix}")
+    if form == "parquet":
+        table.to_pandas().to_parquet(scratch)
+    else:
+        table.write(scratch, format=form, overwrite=True)
+    scratch.replace(path)
+
+
+def _read_file(path: Path) -> Table:
+    form = format_of(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    form = _FORMATS[suffix]
     try:
         if form == "votable":
             # VOTable identifiers may be anything ("col7"); the names are what the user sees.

@@ -2,11 +2,8 @@
 
     p(x_i) = Σ_k w_k N(x_i | R_i μ_k, R_i V_k R_iᵀ + S_i)
 
-by expectation maximisation (`xd_pass`), whose steps are extrapolated by SQUAREM (Varadhan & Roland
-2008): two updates r = θ₁ − θ₀ and v = (θ₂ − θ₁) − r say how slowly EM creeps, and θ₀ − 2αr + α²v
-with α = −|r|/|v| goes there at once. Where that is no better than θ₁, θ₂ is taken: the likelihood
-never falls. θ are ln w, μ and the Cholesky factors of V with ln of their diagonals, so that every
-extrapolation is a mixture.
+by expectation maximisation (`xd_pass`, `xd_ascent`), whose steps L-BFGS (`xd_lbfgs`) or SQUAREM
+(`xd_squarem`) lengthens; the likelihood never falls.
 
 Priors, both off by default (Bovy, Hogg & Roweis 2011, sec. 4.1): `covariance_prior` W changes the
 update to V ← (Q V + W) / (Q + 1), the maximum of L Π_k |V_k|^(−½) exp(−½ tr W V_k⁻¹);
@@ -25,25 +22,12 @@ from scipy.cluster.vq import kmeans2
 
 from jaxcluster.density import GaussianMixture
 from jaxcluster.stars import Stars
-from jaxcluster.xd_pass import Observed, Parameters, observe, sums
+from jaxcluster.xd_ascent import METHODS, Prior, ascend
+from jaxcluster.xd_pass import Parameters, observe, responsibilities, sums
 
 AT_ONCE = 20_000  # stars whose noise is checked, for the memory
 SHORT = 20  # passes after which the best of several starts goes on
 SMALLEST = 1e-12  # eigenvalue of V, in units of the sample's variance
-NARROWEST = 1e-10  # and of the component's largest one
-
-
-class Prior(NamedTuple):
-    """What acts on the update besides the stars; see the module."""
-
-    weight: Float[Array, ""]
-    covariance: Float[Array, "d d"]
-    fixed: Parameters  # of booleans: what is kept
-
-
-def smallest_variance(stars: Stars) -> Float[Array, ""]:
-    """Least eigenvalue that components may have, against rounding."""
-    return SMALLEST * (jnp.nanvar(stars.x, axis=0).min() + 1e-30)
 
 
 class Fit(NamedTuple):
@@ -61,146 +45,7 @@ class Fit(NamedTuple):
     converged: bool
 
 
-def _positive(cov, smallest):
-    """Symmetric part of [k, d, d]; eigenvalues that rounding has made too small are raised.
-
-    A component that reaches for a star 10⁶ widths away is ten digits longer than wide, and the
-    next update would be of rounding only.
-    """
-    cov = 0.5 * (cov + cov.mT)
-    values, vectors = jnp.linalg.eigh(jnp.where(jnp.isfinite(cov), cov, 0.0))
-    floor = jnp.maximum(smallest, NARROWEST * values[:, -1:])
-    raised = (vectors * jnp.maximum(values, floor)[:, None, :]) @ vectors.mT
-    return jnp.where((values[:, :1] < floor)[..., None], raised, cov)
-
-
-def _update(observed: Observed, old: Parameters, prior: Prior, smallest):
-    """One pass: the log posterior of `old` (without constants), and the update."""
-    log_p, q, a1, a2 = sums(observed, old)
-    some = jnp.where(q > 0, q, 1.0)[:, None]
-    delta = jnp.where(
-        prior.fixed.means[:, None], 0.0, jnp.einsum("kab,kb->ka", old.covs, a1) / some
-    )
-    spread = old.covs + old.covs @ a2 @ old.covs / some[..., None]
-    spread = spread - delta[:, :, None] * delta[:, None, :]
-    with_prior = (q[:, None, None] * spread + prior.covariance) / (q[:, None, None] + 1.0)
-    spread = jnp.where(jnp.any(prior.covariance > 0), with_prior, spread)
-    covs = jnp.where(prior.fixed.covs[:, None, None], old.covs, _positive(spread, smallest))
-    share = jnp.where(prior.fixed.weights, 0.0, q + prior.weight)
-    left = 1.0 - jnp.where(prior.fixed.weights, old.weights, 0.0).sum()
-    weights = jnp.where(prior.fixed.weights, old.weights, left * share / share.sum())
-    return log_p + _log_prior(old, prior), Parameters(weights, old.means + delta, covs)
-
-
-def _log_prior(mixture: Parameters, prior: Prior):
-    log_weights = jnp.where(prior.weight > 0, jnp.log(mixture.weights), 0.0)
-    penalty = -0.5 * jnp.linalg.slogdet(mixture.covs)[1] - 0.5 * jnp.einsum(
-        "ab,kba->k", prior.covariance, jnp.linalg.inv(mixture.covs)
-    )
-    penalty = jnp.where(jnp.any(prior.covariance > 0), penalty, 0.0)
-    return prior.weight * log_weights.sum() + penalty.sum()
-
-
-def _to_plane(mixture: Parameters):
-    """θ of the module, from which any linear combination is a mixture again."""
-    root = jnp.linalg.cholesky(mixture.covs)
-    diagonal = jnp.diagonal(root, axis1=1, axis2=2)
-    below = jnp.tril(root, -1)
-    return jnp.log(jnp.maximum(mixture.weights, 1e-300)), mixture.means, jnp.log(diagonal), below
-
-
-def _from_plane(theta, old: Parameters, fixed: Parameters):
-    log_weights, means, log_diagonal, below = theta
-    root = below + jnp.exp(log_diagonal)[:, :, None] * jnp.eye(means.shape[1])
-    covs = jnp.where(fixed.covs[:, None, None], old.covs, root @ root.mT)
-    left = 1.0 - jnp.where(fixed.weights, old.weights, 0.0).sum()
-    share = jnp.where(fixed.weights, 0.0, jnp.exp(log_weights))
-    return Parameters(
-        jnp.where(fixed.weights, old.weights, left * share / share.sum()), means, covs
-    )
-
-
-def _norm(tree):
-    return jnp.sqrt(sum(jnp.sum(a**2) for a in jax.tree.leaves(tree)))
-
-
-class _State(NamedTuple):
-    """Between two passes: `here` is where the next one goes."""
-
-    here: Parameters
-    anchor: Parameters  # one update before `here`, where `second` says so
-    value: Float[Array, ""]  # log posterior at the anchor
-    fallback: Parameters  # an update, no worse than `floor`
-    floor: Float[Array, ""]  # log posterior that `here` must reach if it was extrapolated
-    longest: Float[Array, ""]  # |α| allowed
-    second: Bool[Array, ""]  # whether the next pass is the second update of a step
-    passes: Array
-    converged: Bool[Array, ""]
-
-
-def _iterate(observed, start, prior, smallest, tolerance, max_passes, *, accelerate: bool):
-    """Passes until one gains less than `tolerance` in all, where that is positive.
-
-    Returns the mixture, Σ_i n_i ln p(x_i), passes and whether the tolerance was reached.
-    """
-
-    def gained_little(gain):
-        return (tolerance > 0) & (gain < tolerance)
-
-    def first(state: _State, value, new: Parameters) -> _State:
-        on = state._replace(here=new, anchor=state.here, value=value, second=jnp.asarray(True))
-        if not accelerate:
-            return on._replace(
-                second=jnp.asarray(False), converged=gained_little(value - state.value)
-            )
-        back = state._replace(
-            here=state.fallback,
-            floor=jnp.asarray(-jnp.inf),
-            longest=jnp.maximum(state.longest / 4.0, 1.0),
-        )
-        return jax.tree.map(partial(jnp.where, value >= state.floor), on, back)
-
-    def second(state: _State, value, new: Parameters) -> _State:
-        at = [_to_plane(m) for m in (state.anchor, state.here, new)]
-        r = jax.tree.map(jnp.subtract, at[1], at[0])
-        v = jax.tree.map(lambda a, b, c: a - 2.0 * b + c, at[2], at[1], at[0])
-        step = jnp.clip(_norm(r) / jnp.maximum(_norm(v), 1e-300), 1.0, state.longest)
-        theta = jax.tree.map(lambda a, b, c: a + 2.0 * step * b + step**2 * c, at[0], r, v)
-        far = _from_plane(theta, new, prior.fixed)
-        usable = jnp.stack([jnp.isfinite(a).all() for a in far]).all() & (step > 1.0)
-        converged = gained_little(value - state.value)
-        return state._replace(
-            here=jax.tree.map(partial(jnp.where, usable & ~converged), far, new),
-            fallback=new,
-            floor=value,
-            longest=jnp.where(step == state.longest, 4.0 * step, state.longest),
-            second=jnp.asarray(False),
-            converged=converged,
-        )
-
-    def one(state: _State) -> _State:
-        value, new = _update(observed, state.here, prior, smallest)
-        if accelerate:
-            after = jax.lax.cond(state.second, second, first, state, value, new)
-        else:
-            after = first(state, value, new)
-        return after._replace(passes=state.passes + 1)
-
-    lowest, no = jnp.asarray(-jnp.inf), jnp.asarray(False)
-    longest, zero = jnp.asarray(4.0), jnp.zeros((), int)
-    state = _State(start, start, lowest, start, lowest, longest, no, zero, no)
-    state = jax.lax.while_loop(lambda s: ~s.converged & (s.passes < max_passes), one, state)
-    if not accelerate:
-        return state.here, sums(observed, state.here)[0], state.passes, state.converged
-    # an extrapolation that no pass has been to yet
-    ends = [state.here, state.fallback]
-    values = jnp.stack([sums(observed, end)[0] + _log_prior(end, prior) for end in ends])
-    mixture = jax.tree.map(partial(jnp.where, values[0] >= values[1]), *ends)
-    log_likelihood = values.max() - _log_prior(mixture, prior)
-    return mixture, log_likelihood, state.passes, state.converged
-
-
-_run = jax.jit(_iterate, static_argnames=("accelerate",))
+_run = jax.jit(ascend, static_argnames=("method",))
 
 
 def starts_of(stars: Stars, k: int, n: int, rng: np.random.Generator) -> list[GaussianMixture]:
@@ -247,7 +92,7 @@ def fit(
     *,
     key: PRNGKeyArray,
     init: GaussianMixture | None = None,
-    method: str = "squarem",
+    method: str = "lbfgs",
     max_passes: int = 1000,
     tolerance: float = 1e-6,
     starts: int = 5,
@@ -264,7 +109,7 @@ def fit(
         k: components.
         key: random key of the starts.
         init: where to begin; by default the best of `starts` k-means++ after 20 passes each.
-        method: "squarem", or "em" for plain EM, which needs three times the passes.
+        method: "lbfgs"; "squarem", which needs some more passes; "em", several times as many.
         max_passes: passes over all stars at most.
         tolerance: stop when a pass gains less ln L per star; 0 takes all `max_passes`. Plain EM
             creeps: at 1e-5 per star it stops 2e-4 below where it would end.
@@ -288,18 +133,23 @@ def fit(
     observed = observe(stars.x, stars.noise, projection, pairs)
     d = stars.x.shape[1] if init is None else init.means.shape[1]
     total, kept = jnp.result_type(stars.x), dict(fixed or {})
-    unit = jnp.eye(d) if jnp.ndim(covariance_prior) == 0 else jnp.ones((d, d))
+    covariance = None
+    if np.any(np.asarray(covariance_prior)):
+        unit = jnp.eye(d) if jnp.ndim(covariance_prior) == 0 else jnp.ones((d, d))
+        covariance = jnp.asarray(covariance_prior, total) * unit
+    # in numpy: jax would compile ten small functions
+    smallest = SMALLEST * (np.nanvar(np.asarray(stars.x), axis=0).min() + 1e-30)
     prior = Prior(
         jnp.asarray(weight_prior, total),
-        jnp.asarray(covariance_prior, total) * unit,
+        covariance,
         Parameters(*[jnp.asarray(kept.get(n, np.zeros(k, bool))) for n in Parameters._fields]),
     )
     run = partial(
         _run,
         observed,
         prior=prior,
-        smallest=smallest_variance(stars),
-        accelerate=method == "squarem",
+        smallest=jnp.asarray(smallest, total),
+        method=method,
     )
     spent = 0
     if init is None:
@@ -324,6 +174,20 @@ def fit(
     )
 
 
+def log_likelihood(stars: Stars, mixture: GaussianMixture) -> float:
+    """Σ_i ln p(x_i); a coordinate that is NaN was not measured."""
+    return float(_sums(observe(stars.x, stars.noise), parameters_of(mixture))[0])
+
+
+def membership(stars: Stars, mixture: GaussianMixture) -> Float[np.ndarray, "n k"]:
+    """Probability that each star belongs to each component, by the coordinates that it has."""
+    q = _responsibilities(observe(stars.x, stars.noise), parameters_of(mixture))
+    return np.moveaxis(np.asarray(q), 1, -1).reshape(-1, q.shape[1])[: len(stars)]
+
+
+_sums, _responsibilities = jax.jit(sums), jax.jit(responsibilities)
+
+
 def parameters_of(mixture: GaussianMixture) -> Parameters:
     """Weights that add up to 1, means, and a covariance of each component."""
     k, d = mixture.means.shape
@@ -338,8 +202,8 @@ def _check(stars, k, init, method, fixed, projection) -> None:
     n, p = stars.x.shape
     if not 0 < k <= n:
         raise ValueError(f"k: {k} components for {n} stars; expected 1 to {n}")
-    if method not in ("squarem", "em"):
-        raise ValueError(f'method: expected "squarem" or "em", found {method!r}')
+    if method not in METHODS:
+        raise ValueError(f"method: expected one of {list(METHODS)}, found {method!r}")
     if init is None and projection is not None:
         raise ValueError("projection: components in other coordinates than the stars' need `init`")
     if unknown := set(fixed or {}) - set(Parameters._fields):

@@ -69,7 +69,13 @@ def test_what_is_refused_and_why():
     )
     weights = np.array([0.8, 0.1, 0.001, 0.099])
     mixture = jc.GaussianMixture(*map(jnp.asarray, (weights, means, covs)))
-    first, second, third, last = candidates(mixture, 1000, columns)
+    rng = np.random.default_rng(0)
+    label = np.repeat(np.arange(4), [800, 100, 1, 99])
+    x = means[label] + rng.normal(size=(1000, 3)) * np.sqrt(
+        np.diagonal(covs, axis1=1, axis2=2)[label]
+    )
+    stars = jc.Stars(x, np.tile(1e-6 * np.eye(3), (1000, 1, 1)), columns)
+    first, second, third, last = candidates(mixture, stars)
     assert [c.component for c in (first, second, third, last)] == [2, 1, 3, 0]
     assert "1.0 stars, fewer than 10" in first.refused
     assert second.refused == ""
@@ -80,8 +86,13 @@ def test_what_is_refused_and_why():
     # 8 mas, 125 pc: 1 mas/yr are 0.6 km/s
     assert third.refused == ""
     assert "dispersion 3.00 mas/yr, more than 0.25" in last.refused
+    # what it adds to ln L, by the densities themselves
+    without = jc.GaussianMixture(weights[[0, 2, 3]] / 0.9, means[[0, 2, 3]], covs[[0, 2, 3]])
+    gain = float((mixture(stars) - without(stars)).sum()) / (5 * np.log(1000))
+    assert second.gain == pytest.approx(gain, rel=1e-6)
+    assert "ln L gains" in first.refused
     with pytest.raises(ValueError, match=r"pmdec.* missing"):
-        candidates(mixture, 1000, ("pmra", "parallax", "ra"))
+        candidates(mixture, jc.Stars(x, stars.noise, ("pmra", "parallax", "ra")))
 
 
 def test_a_simulated_cluster(found):
@@ -107,12 +118,31 @@ def test_a_simulated_cluster(found):
     np.testing.assert_allclose(found.table["bootstrap_frequency"], found.frequency)
 
 
-def test_rows_without_the_columns_are_masked():
+def test_stars_count_with_the_columns_that_they_have():
     table = simulated()
-    table["pmra"][5] = np.nan
-    found = find_members(table, key=KEY, components=5, resamplings=0)
+    for name in ("pmra", "pmdec", "parallax"):
+        table[name][5] = np.nan
+    table["parallax"][:5] = np.nan  # members
+    table["parallax_error"][100:110] = np.nan
+    found = find_members(table, key=KEY, components=5, resamplings=5)
     assert list(np.flatnonzero(np.ma.getmaskarray(found.table["probability"]))) == [5]
-    assert "bootstrap_frequency" not in found.table.colnames
+    assert (np.asarray(found.table["probability"][:5]) > 0.3).all()
+    assert np.isfinite(np.delete(found.table["bootstrap_frequency"], 5)).all()
+    row = cluster_row(found)
+    assert row is not None
+    assert all(np.isfinite(v) for v in row.values())
+
+
+def test_one_far_star_and_equal_stars():
+    table = simulated()
+    alone = find_members(table, key=KEY, components=5, resamplings=0)
+    table["pmra"][-1], table["parallax"][-1] = 1e6, -1e5
+    found = find_members(table, key=KEY, components=5, resamplings=0)
+    assert found.cluster is not None
+    np.testing.assert_allclose(found.probability[:-1], alone.probability[:-1], atol=0.1)
+    for name in ("pmra", "pmdec", "parallax"):
+        table[name] = 1.0
+    assert find_members(table, key=KEY, components=5, resamplings=0).cluster is None
 
 
 def test_field_alone_has_no_cluster():
@@ -201,7 +231,12 @@ def test_command_without_a_cluster(tmp_path):
         (("--near", "ten"), "expected RA,DEC"),
         (("--near", "1,100"), "declination 100"),
         (("--components", "1000"), "1000 components for 680"),
-        (("--out", "members.txt"), "expected a .parquet"),
+        (("--components", "ten"), "expected a number such as 10"),
+        (("--components", "9-5"), "expected a number such as 10"),
+        (("--cut-centre", "1,2"), "no use without --cut"),
+        (("--cut", "0"), "n_sigma: expected more than 0"),
+        (("--cut", "5", "--cut-centre", "1"), "expected PMRA,PMDEC"),
+        (("--out", "members.txt"), "unknown suffix '.txt'"),
     ],
 )
 def test_bad_arguments(tmp_path, arguments, message):
@@ -210,6 +245,65 @@ def test_bad_arguments(tmp_path, arguments, message):
     told = run("members", path, "--bootstrap", 0, *arguments)
     assert told.exit_code == 1
     assert message in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.remove_column("pmdec"), "pmdec"),
+        (lambda t: t.replace_column("source_id", np.ones(len(t), int)), "appear more than once"),
+        (lambda t: t.replace_column("pmra_pmdec_corr", np.full(len(t), -1.2)), "680 stars have a"),
+        (lambda t: t.replace_column("pmra_error", -t["pmra_error"]), "not positive"),
+        (lambda t: t.replace_column("pmra", np.full(len(t), np.nan)), "no star has"),
+    ],
+)
+def test_bad_tables(tmp_path, change, message):
+    table, path = simulated(), tmp_path / "field.ecsv"
+    change(table)
+    table.write(path)
+    told = run("members", path, "--bootstrap", 0)
+    assert told.exit_code == 1
+    assert str(path) in told.stderr.replace("\n", "")
+    assert message in told.stderr
+
+
+def test_command_cuts_and_chooses_the_number_of_components(tmp_path):
+    path, out = tmp_path / "field.ecsv", tmp_path / "members.ecsv"
+    table = simulated()
+    table["pmra"][-1] = 500.0
+    table["phot_g_mean_mag_error"] = np.linspace(0.001, 0.1, len(table))
+    table.write(path)
+    result = run(
+        *("members", path, "--bootstrap", 0, "--components", "3-4", "--out", out, "--json"),
+        *("--cut", 10, "--max-magnitude-error", 0.09),
+    )
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert "1 further than 10 sigma" in summary["preparation"][0]
+    assert summary["n_stars"] < 620
+    assert [row["k"] for row in summary["comparison"]] == [3, 4]
+    best = max(summary["comparison"], key=lambda row: row["held_out"])
+    assert summary["n_components"] == best["k"]
+    assert out.with_suffix(".components.png").stat().st_size > 5_000
+
+
+def test_command_merges_two_catalogues(tmp_path):
+    one, other = simulated(n_field=100), simulated(n_field=100)
+    for name in ("J", "H"):
+        one[f"{name.lower()}_m"], one[f"{name.lower()}_m_error"] = 12.0, 0.02
+        other[f"{name.lower()}_m"], other[f"{name.lower()}_m_error"] = 12.03, 0.01
+    paths = [tmp_path / "one.ecsv", tmp_path / "other.ecsv"]
+    one.write(paths[0])
+    other.write(paths[1])
+    out = tmp_path / "both.ecsv"
+    result = run("merge", *paths, "--out", out, "--quantities", "J,H", "--json")
+    assert result.exit_code == 0, result.output
+    assert "180 of 180 stars matched" in json.loads(result.stdout)["preparation"][0]
+    merged = Table.read(out)
+    np.testing.assert_allclose(merged["j_m"], (12.0 / 4 + 12.03) / 1.25)
+    told = run("merge", *paths, "--out", tmp_path / "both.txt")
+    assert told.exit_code == 1
+    assert "unknown suffix" in told.stderr
 
 
 def test_split_for_the_bayes_factor(tmp_path):

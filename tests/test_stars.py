@@ -511,3 +511,26 @@ def test_real_excess_factors_scatter_as_published(data):
     excess = corrected_excess(frame.phot_bp_rp_excess_factor.to_numpy(), frame.bp_rp.to_numpy())
     assert abs(np.median(excess)) < 0.01
     assert len(from_table(frame, max_excess=5)) > 0.95 * len(frame)
+
+
+def test_incomplete_rows_are_kept_where_they_are_wanted():
+    table = Table(
+        {
+            "pmra": [1.0, 2.0, np.nan, 4.0],
+            "pmra_error": [0.1, 0.2, 0.3, np.nan],
+            "phot_g_mean_mag": [15.0, 16.0, 17.0, np.nan],
+            "phot_g_mean_mag_error": [0.01, np.nan, 0.03, 0.04],
+            "phot_bp_mean_mag": [15.5, 16.5, 17.5, 18.5],
+            "phot_bp_mean_mag_error": [0.02, 0.02, 0.02, 0.02],
+        }
+    )
+    columns = ("pmra", "BP", "BP-G")
+    stars = from_table(table, columns, keep_incomplete=True)
+    assert list(stars.rows) == [0, 1, 2, 3]
+    # the colour needs the error of G too, BP does not
+    known = [[1, 1, 1], [1, 1, 0], [0, 1, 1], [0, 1, 0]]
+    np.testing.assert_array_equal(np.isfinite(stars.x), np.array(known, bool))
+    np.testing.assert_allclose(stars.noise[0], from_table(table, columns).noise[0])
+    assert float(stars.noise[2, 1, 2]) == pytest.approx(0.02**2)
+    nothing = from_table(table, ("pmra",), keep_incomplete=True)
+    assert dict(nothing.dropped) == {"missing all columns": 2}

@@ -10,6 +10,7 @@ from scipy.stats import multivariate_normal
 
 import jaxcluster as jc
 from jaxcluster import xd
+from jaxcluster.xd_ascent import METHODS
 from jaxcluster.xd_pass import Parameters, observe, sums
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference" / "xd_gaia_like_1e4.npz"
@@ -136,7 +137,7 @@ def test_what_is_fixed_stays():
     stars, init = simulated()
     one = np.array([True, False])
     for name in ("weights", "means", "covs"):
-        for method in ("em", "squarem"):
+        for method in METHODS:
             found = xd.fit(stars, 2, key=KEY, init=init, method=method, fixed={name: one}).mixture
             for other in ("weights", "means", "covs"):
                 old, new = (np.asarray(getattr(m, other)) for m in (init, found))
@@ -148,24 +149,27 @@ def test_what_is_fixed_stays():
 def test_acceleration_never_falls_and_goes_as_far_with_fewer_passes():
     stars, init = simulated(n=2000, k=2, seed=3)
     close = jc.GaussianMixture(init.weights, init.means * 0.1, init.covs * 3.0)
-    values = [
-        xd.fit(stars, 2, key=KEY, init=close, max_passes=n, tolerance=0.0).log_likelihood
-        for n in range(1, 30)
-    ]
-    assert (np.diff(values) >= -1e-9).all()
-    slow, quick = (
-        xd.fit(stars, 2, key=KEY, init=close, method=m, max_passes=5000, tolerance=1e-10)
-        for m in ("em", "squarem")
-    )
+    for method in METHODS:
+        values = [
+            xd.fit(
+                stars, 2, key=KEY, init=close, method=method, max_passes=n, tolerance=0.0
+            ).log_likelihood
+            for n in range(1, 30)
+        ]
+        assert (np.diff(values) >= -1e-9).all()
+    options = {"key": KEY, "init": close, "max_passes": 5000, "tolerance": 1e-10}
+    slow = xd.fit(stars, 2, method="em", **options)
     assert slow.converged
-    assert quick.converged
-    assert quick.mean_log_likelihood >= slow.mean_log_likelihood - 1e-7
-    assert quick.passes < 0.7 * slow.passes
+    for method in ("lbfgs", "squarem"):
+        quick = xd.fit(stars, 2, method=method, **options)
+        assert quick.converged
+        assert quick.mean_log_likelihood >= slow.mean_log_likelihood - 1e-7
+        assert quick.passes < 0.7 * slow.passes
 
 
 def test_zero_tolerance_takes_all_passes_and_equal_shapes_compile_once():
     stars, init = simulated()
-    for method in ("em", "squarem"):
+    for method in METHODS:
         options = {"key": KEY, "init": init, "method": method, "tolerance": 0.0}
         assert xd.fit(stars, 2, max_passes=37, **options).passes == 37
         size = xd._run._cache_size()
@@ -176,7 +180,7 @@ def test_zero_tolerance_takes_all_passes_and_equal_shapes_compile_once():
 
 def test_likelihood_is_that_of_the_mixture_returned():
     stars, init = simulated()
-    for method in ("em", "squarem"):
+    for method in METHODS:
         for n in (0, 1, 2, 3, 4, 7):
             found = xd.fit(stars, 2, key=KEY, init=init, method=method, max_passes=n, tolerance=0.0)
             assert found.mean_log_likelihood == pytest.approx(
@@ -224,7 +228,8 @@ def test_one_far_star_poisons_nothing():
 def test_equal_and_repeated_stars():
     x, noise = np.tile([1.0, 2.0], (50, 1)), np.tile(np.eye(2), (50, 1, 1))
     found = xd.fit(jc.Stars(x, noise, ("a", "b")), 3, key=KEY)
-    np.testing.assert_allclose(found.mixture.means, x[:3], atol=1e-6)
+    # noise of 1: 1e-4 off costs less than the tolerance
+    np.testing.assert_allclose(found.mixture.means, x[:3], atol=1e-4)
     # noise and no scatter: −ln 2π at the centre
     assert found.mean_log_likelihood == pytest.approx(-np.log(2 * np.pi), abs=1e-3)
     stars, init = simulated()

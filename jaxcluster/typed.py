@@ -1,0 +1,73 @@
+"""What is typed on the command line: numbers, pairs, distributions."""
+
+
+def numbers(option: str, text: str | None, names: str, example: str) -> tuple[float, ...] | None:
+    """Read as many numbers as there are names; None for None.
+
+    Args:
+        option: that the text was typed after, for the message.
+        text: numbers with commas between them.
+        names: what they are, "RA,DEC".
+        example: of such numbers.
+
+    Raises:
+        ValueError: Other than these numbers.
+    """
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != names.count(",") + 1 or not all(abs(v) < float("inf") for v in values):
+        raise ValueError(f"{option} {text!r}: expected {names} such as {example}")
+    return values
+
+
+def magnitude_limits(text: str | None) -> tuple[float, float] | None:
+    """Read LO,HI; None for None."""
+    if (values := numbers("--limits", text, "LO,HI", "8,18")) is None:
+        return None
+    low, high = values
+    if low >= high:
+        raise ValueError(f"--limits {text!r}: LO must be below HI")
+    return low, high
+
+
+def position(option: str, text: str | None) -> tuple[float, float] | None:
+    """Read RA,DEC in degrees; None for None."""
+    if (values := numbers(option, text, "RA,DEC", "121.7,-28.2 (degrees)")) is None:
+        return None
+    ra, dec = values
+    if not -90 <= dec <= 90:
+        raise ValueError(f"{option} {text!r}: declination {dec:g} is not between -90 and 90")
+    return ra, dec
+
+
+def distribution(text: str):
+    """Read NAME=DISTRIBUTION, numbers only: nothing is evaluated."""
+    import ast
+
+    import jax
+    import numpyro.distributions as distributions
+
+    name, separator, expression = text.partition("=")
+    try:
+        call = ast.parse(expression.strip(), mode="eval").body
+        if not (separator and isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+            raise ValueError(text)
+        positional = [ast.literal_eval(a) for a in call.args]
+        named = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
+        kind = getattr(distributions, call.func.id)
+        prior = kind(
+            *map(float, positional),
+            **{k: float(v) for k, v in named.items()},
+            validate_args=True,
+        )
+        prior.log_prob(prior.sample(jax.random.key(0)))  # a base class has neither
+        return name.strip(), prior
+    except (AttributeError, RuntimeError, SyntaxError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"--prior {text!r}: expected NAME=DISTRIBUTION with a numpyro distribution of numbers, "
+            "such as distance_modulus=Normal(9.7,0.1) or a_v=Uniform(0,1)"
+        ) from error
