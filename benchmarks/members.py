@@ -9,7 +9,9 @@ DATA is the folder of gaia_fields and the others. `fields` gives the distance of
 from Hunt & Reffert (2024; DR2 where they have none) in the worse proper motion [mas/yr] and in
 parallax [mas], and how concentrated members (P ≥ 0.9) are on the sky, which the fit does not know:
 their surface density within r50 over that beyond 2.5 r50, in units of the other stars' (nan where
-fewer than five of those are on either side).
+fewer than five of those are on either side; > and what 95 % of its posterior is above where no
+member is that far out). With `--figure FILE` it is drawn with 68 % intervals: the figure
+notebooks/members_concentration.png, of seed 0.
 
 `fields`, 2026-11-23: seed 0 44, seed 1 45 of 46 (bar: 42), 0.3 to 4 CPU s a field, compiling
 included. AM 2 (29 members of 452 stars) has no component narrower than 0.31 mas/yr with seed 0;
@@ -22,10 +24,12 @@ concentrated as the other stars.
 resamplings; these take 28 passes in the median and 20 of them are within 0.001 nats of a maximum.
 """
 
+import argparse
 import os
-import sys
 import time
 from pathlib import Path
+from textwrap import fill
+from typing import NamedTuple
 
 import jax
 
@@ -42,6 +46,10 @@ from jaxcluster import xd  # noqa: E402
 from jaxcluster.bootstrap import bootstrap_mixture  # noqa: E402
 from jaxcluster.cluster_component import candidates  # noqa: E402
 from jaxcluster.members import COLUMNS, SURE, find_members  # noqa: E402
+from jaxcluster.plot_run import POSTERIOR, draw_credit  # noqa: E402
+
+FEWEST = 5  # other stars within and beyond, for the areas
+LIMIT = 0.05  # quantile that is a lower limit
 
 
 def reference(row) -> np.ndarray:
@@ -50,23 +58,103 @@ def reference(row) -> np.ndarray:
     return at if np.isfinite(at).all() else np.array([row.pmra, row.pmdec, row.parallax])
 
 
-def concentration(found, row) -> float:
-    """Density of members within r50 over that beyond 2.5 r50, in units of that of all stars."""
+class Concentration(NamedTuple):
+    """Stars within r50 of a cluster's centre and beyond 2.5 r50, members (P ≥ 0.9) and others."""
+
+    inner: int
+    outer: int
+    other_inner: int
+    other_outer: int
+
+    @property
+    def told(self) -> bool:
+        """Whether the field is large enough for the other stars to measure the areas."""
+        return min(self.other_inner, self.other_outer) >= FEWEST
+
+    @property
+    def ratio(self) -> float:
+        """Members' density within over beyond, in units of the others'; inf if none is beyond."""
+        if not self.told:
+            return np.nan
+        # the other stars measure the areas, whatever the field's shape
+        expected = self.other_inner / self.other_outer
+        return self.inner / self.outer / expected if self.outer else np.inf
+
+    def quantiles(self, *shares: float) -> np.ndarray:
+        """Of the posterior of `ratio`, the four counts Poisson with Jeffreys' prior."""
+        means = np.random.default_rng(0).gamma(np.array(self) + 0.5, size=(100_000, 4))
+        return np.quantile(means[:, 0] / means[:, 1] / (means[:, 2] / means[:, 3]), shares)
+
+    def __str__(self) -> str:
+        if self.told and not self.outer:
+            return f"> {self.quantiles(LIMIT)[0]:.1f}"
+        return f"{self.ratio:.1f}"
+
+
+def concentration(found, row) -> Concentration:
     rows = np.asarray(found.stars.rows)
     sky = SkyCoord(found.table["ra"][rows], found.table["dec"][rows], unit="deg")
     away = sky.separation(SkyCoord(row.ra, row.dec, unit="deg")).arcmin
     radius = row.r50_hr_arcmin if np.isfinite(row.r50_hr_arcmin) else row.r50_arcmin
     sure, inner, outer = found.probability >= SURE, away < radius, away > 2.5 * radius
-    other = ~sure
-    if (other & inner).sum() < 5 or (other & outer).sum() < 5:
-        return np.nan
-    # the other stars measure the areas, whatever the field's shape
-    expected = (other & inner).sum() / (other & outer).sum()
-    return (sure & inner).sum() / max((sure & outer).sum(), 1) / expected
+    parts = (sure & inner, sure & outer, ~sure & inner, ~sure & outer)
+    return Concentration(*(int(part.sum()) for part in parts))
 
 
-def fields(folder: Path, seed: int) -> None:
-    right = 0
+def concentration_figure(by_name: dict[str, Concentration | None]):
+    """A row a cluster, the most concentrated on top; None where no cluster was found."""
+    from matplotlib.figure import Figure
+
+    told = {name: one for name, one in by_name.items() if one is not None and one.told}
+    names = sorted(told, key=lambda name: told[name].quantiles(0.5)[0])
+    figure = Figure(figsize=(7.2, 0.19 * len(names) + 1.7), layout="constrained")
+    ax, notes = figure.subplots(), []
+    style = {"color": POSTERIOR, "ms": 4}
+    beside = {"transform": ax.get_yaxis_transform(), "fontsize": 7, "va": "center"}
+    for y, name in enumerate(names):
+        one = told[name]
+        ax.axhline(y, color="0.93", lw=0.6, zorder=0)
+        if one.outer:
+            low, high = one.quantiles(0.16, 0.84)
+            ax.plot([low, high], [y, y], color=POSTERIOR, lw=1.2)
+            ax.plot(one.ratio, y, "o", **style)
+        else:
+            limit = one.quantiles(LIMIT)[0]
+            ax.plot(limit, y, "|", mew=1.2, **{**style, "ms": 7})
+            arrow = {"arrowstyle": "->", "color": POSTERIOR, "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
+            ax.annotate("", (2.2 * limit, y), (limit, y), arrowprops=arrow)
+        ax.text(1.01, y, f"{one.inner} / {one.outer}", **beside)
+    ax.text(1.01, len(names), "within / beyond", **beside)
+    ax.axvline(1.0, color="0.4", lw=1.0, ls="--")
+    ax.text(1.05, len(names), "the other stars", fontsize=8, va="center", color="0.4")
+    ax.plot([], [], "o-", label="with 68 % interval", lw=1.2, **style)
+    ax.plot(
+        [], [], "|", mew=1.2, label="no member beyond: 95 % lower limit →", **{**style, "ms": 7}
+    )
+    ax.legend(loc="lower right", fontsize=8)
+    ax.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=8)
+    ax.set(xscale="log", ylim=(-0.8, len(names) + 0.6), xlim=(0.7, None))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set_xlabel(
+        "surface density of members ($P \\geq 0.9$) within $r_{50}$ over that beyond "
+        "$2.5\\,r_{50}$,\nin units of the same ratio of the other stars"
+    )
+    small = [name for name, one in by_name.items() if one is not None and not one.told]
+    for words, left_out in (
+        (f"Fewer than {FEWEST} other stars within $r_{{50}}$ or beyond $2.5\\,r_{{50}}$", small),
+        ("No cluster found", [name for name, one in by_name.items() if one is None]),
+    ):
+        if left_out:
+            notes.append(f"{words}: {', '.join(name.replace('_', ' ') for name in left_out)}.")
+    under = "\n".join(fill(note, 110) for note in notes)
+    away = {"xytext": (-80, -46), "textcoords": "offset points", "va": "top", "fontsize": 8}
+    ax.annotate(under, (0, 0), xycoords="axes fraction", annotation_clip=False, **away)
+    draw_credit(figure, ("G",), None)
+    return figure
+
+
+def fields(folder: Path, seed: int, figure: Path | None = None) -> None:
+    right, concentrations = 0, {}
     print(f"{'field':>14}{'stars':>7}{'P>0.9':>7}{'Δ pm':>8}{'Δ plx':>8}{'inner/outer':>13}  CPU s")
     table = pd.read_csv(folder / "gaia_fields" / "clusters.csv")
     for _, row in table.iterrows():
@@ -78,10 +166,12 @@ def fields(folder: Path, seed: int) -> None:
         if found.cluster is None:
             ranked = [one for one in found.ranking if one.n_stars >= 10]
             print(f"{name:>14}{len(found.stars):7}  no cluster: {ranked[0].refused}", flush=True)
+            concentrations[name] = None
             continue
         away = np.abs(found.fit.mixture.means[found.cluster.component] - reference(row))
         ok = away[:2].max() < 0.1 and away[2] < 0.1
         right += ok
+        concentrations[name] = concentration(found, row)
         others = [one for one in found.ranking if not one.refused and one != found.cluster]
         also = "".join(
             f"  also {np.round(np.asarray(found.fit.mixture.means[one.component]), 2)}"
@@ -89,11 +179,25 @@ def fields(folder: Path, seed: int) -> None:
         )
         print(
             f"{name:>14}{len(found.stars):7}{(found.probability >= SURE).sum():7}"
-            f"{away[:2].max():8.3f}{away[2]:8.3f}{concentration(found, row):13.1f}{spent:7.1f}"
+            f"{away[:2].max():8.3f}{away[2]:8.3f}{concentrations[name]!s:>13}{spent:7.1f}"
             f"{'' if ok else '  NOT THE ONE'}{also}",
             flush=True,
         )
     print(f"{right} of {len(table)} within 0.1 mas/yr and 0.1 mas")
+    if figure is not None:
+        concentration_figure(concentrations).savefig(figure, dpi=150)
+
+
+def field_weights(mixture: jc.GaussianMixture, stars: jc.Stars) -> np.ndarray:
+    """Weights of a mixture without the components that are as narrow as clusters, 1 in all.
+
+    Also of those that are none by themselves: a cluster may be shared by several.
+    """
+    weights = np.array(mixture.weights)
+    for one in candidates(mixture, stars):
+        if "dispersion" not in one.refused:
+            weights[one.component] = 0.0
+    return weights / weights.sum()
 
 
 def null(folder: Path, n: int) -> None:
@@ -104,17 +208,8 @@ def null(folder: Path, n: int) -> None:
         path = files[i % len(files)]
         stars = jc.from_table(path, COLUMNS)
         mixture = xd.fit(stars, 10, key=jax.random.key(0)).mixture
-        weights = np.array(mixture.weights)
-        # a cluster may be shared by two components, which then contrast little
-        for one in candidates(mixture, stars, min_contrast=0.0):
-            if not one.refused:
-                weights[one.component] = 0.0
-        most_compact = min(
-            (one for one in candidates(mixture, stars) if one.n_stars >= 10),
-            key=lambda one: one.entropy,
-        )
-        weights[most_compact.component] = 0.0
-        label = rng.choice(len(weights), len(stars), p=weights / weights.sum())
+        weights = field_weights(mixture, stars)
+        label = rng.choice(len(weights), len(stars), p=weights)
         cov = np.asarray(mixture.covs)[label] + np.asarray(stars.noise)
         x = np.asarray(mixture.means)[label]
         x = x + np.einsum("nab,nb->na", np.linalg.cholesky(cov), rng.normal(size=x.shape))
@@ -156,15 +251,20 @@ def ngc2323(folder: Path) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) < 3 or sys.argv[2] not in ("fields", "null", "cap", "ngc2323"):
-        raise SystemExit(__doc__)
-    folder, what = Path(sys.argv[1]), sys.argv[2]
-    number = int(sys.argv[3]) if len(sys.argv) > 3 else None
-    if what == "fields":
-        fields(folder, number or 0)
-    elif what == "null":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("command", choices=("fields", "null", "cap", "ngc2323"))
+    parser.add_argument("number", type=int, nargs="?", help="seed of `fields`, fields of `null`")
+    parser.add_argument("--figure", type=Path, help="of `fields`: where to draw concentrations")
+    arguments = parser.parse_args()
+    folder, number = arguments.data, arguments.number
+    if arguments.command == "fields":
+        fields(folder, number or 0, arguments.figure)
+    elif arguments.command == "null":
         null(folder, number or 100)
-    elif what == "cap":
+    elif arguments.command == "cap":
         cap(folder)
     else:
         ngc2323(folder)

@@ -46,7 +46,7 @@ def members(
     """Find the cluster in a raw Gaia field, and its members, by extreme deconvolution.
 
     A mixture of Gaussians in proper motion and parallax is fitted with every star's covariance;
-    the most compact component that stands out is the cluster (Peña Ramírez et al. 2022). "No
+    a compact component that stands out is the cluster (after Peña Ramírez et al. 2022). "No
     cluster" is a possible answer. `bayes-factor OUT --field-from-members` goes on from there.
     """
     start()

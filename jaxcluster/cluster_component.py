@@ -10,10 +10,11 @@ component must also hold `MIN_STARS`, be no wider than clusters are, and stand o
     σ_μ = |V_μμ|^¼ ≤ max(0.25 mas/yr, ϖ 1 km/s / 4.74)
     w_k N(μ_k | μ_k, V_k) ≥ 40 Σ_{j≠k} w_j N(μ_k | μ_j, V_j)
 
-without noise, as it would be for bright stars; and the stars must ask for it: ln L has to gain
-more by it than BIC charges (Schwarz 1978) for its p = 1 + d + d (d + 1) / 2 numbers,
+without noise, as it would be for bright stars; and the stars must ask for it: ln L has to gain more
+by it (`xd_moves.gains`) than BIC charges for its p = 1 + d + d (d + 1) / 2 numbers (Schwarz 1978),
+and ln n besides, since its place has been searched for:
 
-    Σ_i ln [p(x_i) / p(x_i without k)] = −Σ_i ln [(1 − P_ik) / (1 − w_k)] ≥ ½ p ln n.
+    Σ_i ln [p(x_i) / p(x_i without k)] ≥ (½ p + 1) ln n.
 
 `benchmarks/members.py` counts what that finds in 46 fields with a cluster and in fields without.
 """
@@ -28,6 +29,7 @@ from scipy.special import logsumexp
 from jaxcluster.density import GaussianMixture
 from jaxcluster.stars import Stars
 from jaxcluster.xd import membership
+from jaxcluster.xd_moves import gains
 
 MIN_STARS = 10.0
 WIDEST = 0.25  # mas/yr: binaries and stars of the field widen far clusters to 0.21
@@ -45,7 +47,7 @@ class Candidate(NamedTuple):
         n_stars: w_k n.
         dispersion: σ_μ [mas/yr].
         contrast: its density at its centre over that of all others.
-        gain: what it adds to ln L, over what BIC charges.
+        gain: what it adds to ln L, over what it must.
         refused: why it is no cluster, "" for one.
     """
 
@@ -87,9 +89,8 @@ def candidates(
         raise ValueError(f"columns: a cluster is told by its proper motions; {missing} missing")
     weights, means = np.asarray(mixture.weights), np.asarray(mixture.means)
     d = means.shape[1]
-    charge = 0.5 * (1 + d + d * (d + 1) / 2) * math.log(n)
-    others = np.log1p(-np.minimum(membership(stars, mixture), 1 - 1e-15)).sum(axis=0)
-    gains = n * np.log1p(-np.minimum(weights, 1 - 1e-15)) - others
+    charge = (0.5 * (1 + d + d * (d + 1) / 2) + 1.0) * math.log(n)
+    gain = gains(membership(stars, mixture), weights)
     covs = np.broadcast_to(mixture.covs, (*means.shape, means.shape[1]))
     motion = [columns.index("pmra"), columns.index("pmdec")]
     log_weights = np.log(np.maximum(weights, 1e-300))
@@ -110,8 +111,8 @@ def candidates(
             why.append(f"dispersion {dispersion:.2f} mas/yr, more than {widest:.2f}")
         if contrast < min_contrast:
             why.append(f"contrast {contrast:.1f}, less than {min_contrast:g}")
-        if gains[k] < charge:
-            why.append(f"ln L gains {gains[k]:.1f}, less than {charge:.1f}")
+        if gain[k] < charge:
+            why.append(f"ln L gains {gain[k]:.1f}, less than {charge:.1f}")
         found.append(
             Candidate(
                 k,
@@ -119,7 +120,7 @@ def candidates(
                 float(number),
                 float(dispersion),
                 float(contrast),
-                float(gains[k] / charge),
+                float(gain[k] / charge),
                 "; ".join(why),
             )
         )

@@ -1,11 +1,15 @@
 """From a raw field to a cluster and its members, by extreme deconvolution.
 
-After Peña Ramírez et al. (2022, The VVV Open Cluster Project II): a mixture of ten Gaussians, the
-most compact one is the cluster (`cluster_component` says which ones cannot be), and the frequency
+After Peña Ramírez et al. (2022, The VVV Open Cluster Project II): a mixture of ten Gaussians, of
+which one is the cluster (`cluster_component` says which can be), and the frequency
 with which a star is assigned to it in 200 resamplings of the stars beside the probability of the
 mixture itself,
 
     P_i = w_c N(x_i | μ_c, V_c + S_i) / Σ_k w_k N(x_i | μ_k, V_k + S_i).
+
+The paper takes the most compact component. Of several that can be a cluster we take that which adds
+most to ln L: a second, smaller clump is more compact than the cluster in 2 of 46 fields
+(`benchmarks/members.py`).
 """
 
 from collections.abc import Callable
@@ -35,7 +39,7 @@ class Members(NamedTuple):
         stars: those that were used.
         fit: the mixture.
         ranking: its components, the most compact first.
-        cluster: the first of them that nothing speaks against, or None.
+        cluster: of those that nothing speaks against the one that adds most to ln L, or None.
         probability: of each of `stars`, 0 where there is no cluster.
         bootstrap: resamplings, or None.
     """
@@ -77,7 +81,7 @@ def find_members(
         components: of the mixture; 10 as in the paper.
         resamplings: of the stars, 0 for none.
         near: (ra, dec) [deg]; of several clusters the one most concentrated there is taken, by
-            default the most compact in `columns`.
+            default that which adds most to ln L.
         progress: called with a line of text now and then.
         options: of `xd.fit`.
 
@@ -96,6 +100,8 @@ def find_members(
     if near is not None and good:
         distance = _distance(table, stars, near)
         good.sort(key=lambda one: np.average(distance, weights=belongs[:, one.component]))
+    elif good:
+        good.sort(key=lambda one: -one.gain)
     cluster = good[0] if good else None
     probability = np.zeros(len(stars)) if cluster is None else belongs[:, cluster.component]
     resampled = None

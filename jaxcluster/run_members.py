@@ -184,7 +184,7 @@ def print_members(summary: dict[str, Any]) -> None:
         out.print(sizes)
     for line in summary["preparation"]:
         out.print(line, soft_wrap=True)
-    ranking = Table("component", "entropy", "stars", "σ_μ [mas/yr]", "contrast", "")
+    ranking = Table("component", "entropy", "stars", "σ_μ [mas/yr]", "contrast", "gain", "")
     for one in summary["ranking"][:5]:
         ranking.add_row(
             str(one["component"]),
@@ -192,6 +192,7 @@ def print_members(summary: dict[str, Any]) -> None:
             f"{one['n_stars']:.1f}",
             f"{one['dispersion']:.3f}",
             f"{one['contrast']:.3g}",
+            f"{one['gain']:.2f}",
             one["refused"] or "a cluster",
         )
     out.print(ranking)

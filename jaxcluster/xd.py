@@ -23,10 +23,12 @@ from scipy.cluster.vq import kmeans2
 from jaxcluster.density import GaussianMixture
 from jaxcluster.stars import Stars
 from jaxcluster.xd_ascent import METHODS, Prior, ascend
+from jaxcluster.xd_moves import largest_excess, least_needed, moved
 from jaxcluster.xd_pass import Parameters, observe, responsibilities, sums
 
 AT_ONCE = 20_000  # stars whose noise is checked, for the memory
 SHORT = 20  # passes after which the best of several starts goes on
+TAKEN_FROM = 3  # components that may be moved, those that are needed least
 SMALLEST = 1e-12  # eigenvalue of V, in units of the sample's variance
 
 
@@ -96,6 +98,7 @@ def fit(
     max_passes: int = 1000,
     tolerance: float = 1e-6,
     starts: int = 5,
+    moves: int | None = None,
     covariance_prior: Float[Array, "d d"] | float = 0.0,
     weight_prior: float = 0.0,
     fixed: Mapping[str, Bool[np.ndarray, " k"]] | None = None,
@@ -114,6 +117,8 @@ def fit(
         tolerance: stop when a pass gains less ln L per star; 0 takes all `max_passes`. Plain EM
             creeps: at 1e-5 per star it stops 2e-4 below where it would end.
         starts: k-means++ starts, where there is no `init`.
+        moves: how often a component may go to where the stars exceed the mixture (`xd_moves`), as
+            long as ln L rises; 3, or 0 with `init` or `fixed`.
         covariance_prior: W of the module's docstring, a matrix, or a number for W = w 1, in the
             square of the columns' units. Bovy's w.
         weight_prior: stars added to each component.
@@ -151,9 +156,11 @@ def fit(
         smallest=jnp.asarray(smallest, total),
         method=method,
     )
-    spent = 0
+    if moves is None:
+        moves = 0 if init is not None or kept else 3
+    total_tolerance, spent = tolerance * len(stars), 0
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     if init is None:
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
         tried = []
         for one in starts_of(stars, k, starts, rng):
             end, value, passes, _ = run(parameters_of(one), tolerance=0.0, max_passes=SHORT)
@@ -162,9 +169,25 @@ def fit(
         begin = max(tried, key=lambda pair: pair[0])[1]
     else:
         begin = parameters_of(init)
-    mixture, value, passes, converged = run(
-        begin, tolerance=tolerance * len(stars), max_passes=max_passes
-    )
+    mixture, value, passes, converged = run(begin, tolerance=total_tolerance, max_passes=max_passes)
+    for _ in range(moves if k > 1 else 0):
+        excess = largest_excess(np.asarray(stars.x), np.asarray(stars.noise), mixture, rng)
+        if excess is None:
+            break
+        belongs, tried = _by_star(_responsibilities(observed, mixture), len(stars)), []
+        for component in least_needed(belongs, np.asarray(mixture.weights))[:TAKEN_FROM]:
+            end, higher, more, _ = run(
+                moved(mixture, component, excess), tolerance=0.0, max_passes=2 * SHORT
+            )
+            spent += int(more)
+            tried.append((float(higher), end))
+        best = max(tried, key=lambda pair: pair[0])
+        if not best[0] > value + total_tolerance:
+            break
+        spent += int(passes)
+        mixture, value, passes, converged = run(
+            best[1], tolerance=total_tolerance, max_passes=max_passes
+        )
     return Fit(
         GaussianMixture(*mixture),
         float(value) / len(stars),
@@ -182,7 +205,11 @@ def log_likelihood(stars: Stars, mixture: GaussianMixture) -> float:
 def membership(stars: Stars, mixture: GaussianMixture) -> Float[np.ndarray, "n k"]:
     """Probability that each star belongs to each component, by the coordinates that it has."""
     q = _responsibilities(observe(stars.x, stars.noise), parameters_of(mixture))
-    return np.moveaxis(np.asarray(q), 1, -1).reshape(-1, q.shape[1])[: len(stars)]
+    return _by_star(q, len(stars))
+
+
+def _by_star(q: Float[Array, "m k c"], n: int) -> Float[np.ndarray, "n k"]:
+    return np.moveaxis(np.asarray(q), 1, -1).reshape(-1, q.shape[1])[:n]
 
 
 _sums, _responsibilities = jax.jit(sums), jax.jit(responsibilities)

@@ -88,7 +88,7 @@ def test_what_is_refused_and_why():
     assert "dispersion 3.00 mas/yr, more than 0.25" in last.refused
     # what it adds to ln L, by the densities themselves
     without = jc.GaussianMixture(weights[[0, 2, 3]] / 0.9, means[[0, 2, 3]], covs[[0, 2, 3]])
-    gain = float((mixture(stars) - without(stars)).sum()) / (5 * np.log(1000))
+    gain = float((mixture(stars) - without(stars)).sum()) / (6 * np.log(1000))
     assert second.gain == pytest.approx(gain, rel=1e-6)
     assert "ln L gains" in first.refused
     with pytest.raises(ValueError, match=r"pmdec.* missing"):
