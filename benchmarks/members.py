@@ -44,7 +44,7 @@ from astropy.coordinates import SkyCoord  # noqa: E402
 import jaxcluster as jc  # noqa: E402
 from jaxcluster import xd  # noqa: E402
 from jaxcluster.bootstrap import bootstrap_mixture  # noqa: E402
-from jaxcluster.cluster_component import candidates  # noqa: E402
+from jaxcluster.cluster_component import candidates, moments  # noqa: E402
 from jaxcluster.members import COLUMNS, SURE, find_members  # noqa: E402
 from jaxcluster.plot_run import POSTERIOR, draw_credit  # noqa: E402
 
@@ -168,11 +168,13 @@ def fields(folder: Path, seed: int, figure: Path | None = None) -> None:
             print(f"{name:>14}{len(found.stars):7}  no cluster: {ranked[0].refused}", flush=True)
             concentrations[name] = None
             continue
-        away = np.abs(found.fit.mixture.means[found.cluster.component] - reference(row))
+        away = np.abs(moments(found.fit.mixture, found.cluster.parts)[0] - reference(row))
         ok = away[:2].max() < 0.1 and away[2] < 0.1
         right += ok
         concentrations[name] = concentration(found, row)
-        others = [one for one in found.ranking if not one.refused and one != found.cluster]
+        parts = found.cluster.parts
+        good = [one for one in found.ranking if not one.refused]
+        others = [one for one in good if one.component not in parts]
         also = "".join(
             f"  also {np.round(np.asarray(found.fit.mixture.means[one.component]), 2)}"
             for one in others

@@ -214,8 +214,11 @@ def best_told(sample: Sample, answers: list[np.ndarray]) -> np.ndarray:
 def by_rule(mixture: jc.GaussianMixture, stars: jc.Stars, belongs: np.ndarray) -> np.ndarray:
     """Probability of the component that jaxcluster takes for a cluster, zeros if there is none."""
     ranking = candidates(mixture, stars)
-    good = [one.component for one in ranking if not one.refused]
-    return belongs[:, good[0]] if good else np.zeros(len(belongs))
+    good = [one for one in ranking if not one.refused]
+    if not good:
+        return np.zeros(len(belongs))
+    cluster = max(good, key=lambda one: one.gain)
+    return belongs[:, list(cluster.parts)].sum(axis=1)
 
 
 def true_densities(sample: Sample, seed: int) -> dict[str, Answer]:

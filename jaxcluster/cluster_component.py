@@ -1,41 +1,44 @@
 """Which component of a mixture of proper motions and parallaxes is a cluster, if any.
 
-A cluster is the most compact component, that of lowest differential entropy
+The paper's is the most compact component, that of lowest differential entropy
 
     H_k = ½ ln((2πe)^d |V_k|)        (Ahmed & Gokhale 1989; Jaehnig et al. 2021)
 
-By itself that also picks two stars with like noise, and finds a "cluster" in every field. So a
-component must also hold `MIN_STARS`, be no wider than clusters are, and stand out:
+By itself that also picks two stars with like noise, and finds a "cluster" in every field; and a
+cluster with binaries and escaping stars is not Gaussian, so that two components may share it. So
+components as narrow as clusters are, whose means are as near as their widths (3 σ), are `parts` of
+one, and a component is a cluster only if with those it holds `MIN_STARS` and stands out:
 
     σ_μ = |V_μμ|^¼ ≤ max(0.25 mas/yr, ϖ 1 km/s / 4.74)
-    w_k N(μ_k | μ_k, V_k) ≥ 40 Σ_{j≠k} w_j N(μ_k | μ_j, V_j)
+    Σ_parts w_j N(μ_k | μ_j, V_j) ≥ 40 Σ_others w_j N(μ_k | μ_j, V_j)
 
 without noise, as it would be for bright stars; and the stars must ask for it: ln L has to gain more
-by it (`xd_moves.gains`) than BIC charges for its p = 1 + d + d (d + 1) / 2 numbers (Schwarz 1978),
-and ln n besides, since its place has been searched for:
+by it (`xd_moves.gain`) than BIC charges (Schwarz 1978) for the p = 1 + d + d (d + 1) / 2 numbers of
+each of its m parts, and ln n besides, since its place has been searched for:
 
-    Σ_i ln [p(x_i) / p(x_i without k)] ≥ (½ p + 1) ln n.
+    Σ_i ln [p(x_i) / p(x_i without the parts)] ≥ (½ m p + 1) ln n.
 
 `benchmarks/members.py` counts what that finds in 46 fields with a cluster and in fields without.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import logsumexp
 
 from jaxcluster.density import GaussianMixture
 from jaxcluster.stars import Stars
 from jaxcluster.xd import membership
-from jaxcluster.xd_moves import gains
+from jaxcluster.xd_moves import gain
 
 MIN_STARS = 10.0
 WIDEST = 0.25  # mas/yr: binaries and stars of the field widen far clusters to 0.21
 FASTEST = 1.0  # km/s, one-dimensional dispersion; matters nearer than 840 pc
 KM_S = 4.740470463533349  # of 1 mas/yr at a parallax of 1 mas
 MIN_CONTRAST = 40.0
+NEAR = 3.0  # σ between the means of parts of one cluster
 
 
 class Candidate(NamedTuple):
@@ -43,15 +46,17 @@ class Candidate(NamedTuple):
 
     Args:
         component: its index.
+        parts: those that are one cluster, itself first.
         entropy: H, in units of the columns.
-        n_stars: w_k n.
+        n_stars: n Σ w of the parts.
         dispersion: σ_μ [mas/yr].
-        contrast: its density at its centre over that of all others.
-        gain: what it adds to ln L, over what it must.
+        contrast: density of the parts at its centre over that of all others.
+        gain: what the parts add to ln L, over what they must.
         refused: why it is no cluster, "" for one.
     """
 
     component: int
+    parts: tuple[int, ...]
     entropy: float
     n_stars: float
     dispersion: float
@@ -88,40 +93,73 @@ def candidates(
     if missing := {"pmra", "pmdec"} - set(columns):
         raise ValueError(f"columns: a cluster is told by its proper motions; {missing} missing")
     weights, means = np.asarray(mixture.weights), np.asarray(mixture.means)
-    d = means.shape[1]
-    charge = (0.5 * (1 + d + d * (d + 1) / 2) + 1.0) * math.log(n)
-    gain = gains(membership(stars, mixture), weights)
-    covs = np.broadcast_to(mixture.covs, (*means.shape, means.shape[1]))
+    k, d = means.shape
+    covs = np.broadcast_to(np.asarray(mixture.covs), (k, d, d))
+    belongs = membership(stars, mixture)
     motion = [columns.index("pmra"), columns.index("pmdec")]
+    dispersions = np.linalg.det(covs[:, motion][:, :, motion]) ** 0.25
+    widest = np.full(k, WIDEST)
+    if "parallax" in columns:
+        parallaxes = means[:, columns.index("parallax")]
+        widest = np.maximum(WIDEST, parallaxes * FASTEST / KM_S)
+    narrow = dispersions <= widest
+    # what a mean is uncertain by counts too: intrinsic widths may be next to nothing
+    noise = np.nanmedian(np.asarray(stars.noise), axis=0)
+    spread = covs + noise / np.maximum(weights * n, 1.0)[:, None, None]
+    away = means[:, None] - means
+    both = spread[:, None] + spread
+    apart = (away * np.linalg.solve(both, away[..., None])[..., 0]).sum(axis=-1)
+    near = (apart <= NEAR**2) & narrow & narrow[:, None]
+    chi2 = (away * np.linalg.solve(covs, away[..., None])[..., 0]).sum(axis=-1)
     log_weights = np.log(np.maximum(weights, 1e-300))
+    here = log_weights - 0.5 * (chi2 + np.linalg.slogdet(covs)[1])
     found = []
-    for k in range(len(weights)):
-        away = means[k] - means
-        chi2 = (away * np.linalg.solve(covs, away[..., None])[..., 0]).sum(axis=1)
-        here = log_weights - 0.5 * (chi2 + np.linalg.slogdet(covs)[1])
-        contrast = np.exp(min(here[k] - logsumexp(np.delete(here, k)), 700.0))
-        dispersion = np.linalg.det(covs[k][np.ix_(motion, motion)]) ** 0.25
-        widest = WIDEST
-        if "parallax" in columns:
-            widest = max(WIDEST, means[k][columns.index("parallax")] * FASTEST / KM_S)
+    for j in range(k):
+        parts = (j, *(int(i) for i in np.flatnonzero(near[j]) if i != j))
+        rest = np.delete(np.arange(k), parts)
+        own, others = (float(np.logaddexp.reduce(here[j, list(some)])) for some in (parts, rest))
+        contrast = math.exp(min(own - others, 700.0))
+        charge = (0.5 * len(parts) * (1 + d + d * (d + 1) / 2) + 1.0) * math.log(n)
+        adds = gain(belongs, weights, parts)
         why = []
-        if (number := weights[k] * n) < min_stars:
+        if (number := weights[list(parts)].sum() * n) < min_stars:
             why.append(f"{number:.1f} stars, fewer than {min_stars:g}")
-        if dispersion > widest:
-            why.append(f"dispersion {dispersion:.2f} mas/yr, more than {widest:.2f}")
+        if not narrow[j]:
+            why.append(f"dispersion {dispersions[j]:.2f} mas/yr, more than {widest[j]:.2f}")
         if contrast < min_contrast:
             why.append(f"contrast {contrast:.1f}, less than {min_contrast:g}")
-        if gain[k] < charge:
-            why.append(f"ln L gains {gain[k]:.1f}, less than {charge:.1f}")
+        if adds < charge:
+            why.append(f"ln L gains {adds:.1f}, less than {charge:.1f}")
         found.append(
             Candidate(
-                k,
-                entropy(covs[k]),
+                j,
+                parts,
+                entropy(covs[j]),
                 float(number),
-                float(dispersion),
+                float(dispersions[j]),
                 float(contrast),
-                float(gain[k] / charge),
+                adds / charge,
                 "; ".join(why),
             )
         )
     return sorted(found, key=lambda one: one.entropy)
+
+
+def moments(mixture: Any, parts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean […, d] and covariance […, d, d] of some components together.
+
+    Args:
+        mixture: what has weights […, k], means […, k, d] and covs […, k, d, d].
+        parts: which.
+    """
+    some = list(parts)
+    weights, means, covs = (
+        np.asarray(mixture.weights)[..., some],
+        np.asarray(mixture.means)[..., some, :],
+        np.asarray(mixture.covs)[..., some, :, :],
+    )
+    share = (weights / weights.sum(axis=-1, keepdims=True))[..., None]
+    mean = (share * means).sum(axis=-2)
+    away = means - mean[..., None, :]
+    covs = covs + away[..., :, None] * away[..., None, :]
+    return mean, (share[..., None] * covs).sum(axis=-3)

@@ -1,6 +1,6 @@
 """One row for a cluster: where it is, how it moves, how wide it is; rows of many stack to a table.
 
-Of each column of the mixture: mean and intrinsic dispersion of the cluster's component, their
+Of each column of the mixture: mean and intrinsic dispersion of the cluster's components, their
 errors from the resamplings; of the stars with P ≥ 0.9 the median, the median absolute deviation
 times 1.4826 (what noise and dispersion make together), and the mean weighted by 1 / (σ² +
 dispersion²).
@@ -13,6 +13,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord, UnitSphericalRepresentation
 from astropy.table import Table
 
+from jaxcluster.cluster_component import moments
 from jaxcluster.members import SURE, Members
 from jaxcluster.table import UNITS, Reader
 
@@ -36,7 +37,7 @@ def cluster_row(found: Members) -> dict[str, float | int | None] | None:
     """
     if (cluster := found.cluster) is None:
         return None
-    k, stars, boot = cluster.component, found.stars, found.bootstrap
+    stars, boot = found.stars, found.bootstrap
     sure = found.probability >= SURE
     if not sure.any():
         sure = found.probability >= min(0.5, found.probability.max())
@@ -55,25 +56,25 @@ def cluster_row(found: Members) -> dict[str, float | int | None] | None:
         "entropy": cluster.entropy,
         "contrast": cluster.contrast,
     }
-    means, covs = np.asarray(found.fit.mixture.means), np.asarray(found.fit.mixture.covs)
+    mean, cov = moments(found.fit.mixture, cluster.parts)
+    means, covs = (None, None) if boot is None else moments(boot.mixtures, cluster.parts)
     for a, name in enumerate(stars.columns):
         measured = sure & np.isfinite(stars.x[:, a])
         x, variance = np.asarray(stars.x)[measured, a], np.asarray(stars.noise)[measured, a, a]
-        weights = 1.0 / (variance + covs[k, a, a])
+        weights = 1.0 / (variance + cov[a, a])
         row |= {
-            name: float(means[k, a]),
+            name: float(mean[a]),
             f"{name}_error": None,
-            f"{name}_dispersion": float(np.sqrt(covs[k, a, a])),
+            f"{name}_dispersion": float(np.sqrt(cov[a, a])),
             f"{name}_dispersion_error": None,
             f"{name}_median": float(np.median(x)),
             f"{name}_mad": float(1.4826 * np.median(abs(x - np.median(x)))),
             f"{name}_weighted": float(np.average(x, weights=weights)),
             f"{name}_weighted_error": float(weights.sum() ** -0.5),
         }
-        if boot is not None:
-            spread = np.sqrt(boot.mixtures.covs[:, k, a, a])
-            row[f"{name}_error"] = float(boot.error("means", k)[a])
-            row[f"{name}_dispersion_error"] = float(np.std(spread))
+        if means is not None and covs is not None:
+            row[f"{name}_error"] = float(np.std(means[:, a]))
+            row[f"{name}_dispersion_error"] = float(np.std(np.sqrt(covs[:, a, a])))
     return row
 
 

@@ -1,11 +1,11 @@
 """From a raw field to a cluster and its members, by extreme deconvolution.
 
 After Peña Ramírez et al. (2022, The VVV Open Cluster Project II): a mixture of ten Gaussians, of
-which one is the cluster (`cluster_component` says which can be), and the frequency
+which one, or several together, are the cluster (`cluster_component`), and the frequency
 with which a star is assigned to it in 200 resamplings of the stars beside the probability of the
 mixture itself,
 
-    P_i = w_c N(x_i | μ_c, V_c + S_i) / Σ_k w_k N(x_i | μ_k, V_k + S_i).
+    P_i = Σ_cluster w_k N(x_i | μ_k, V_k + S_i) / Σ_k w_k N(x_i | μ_k, V_k + S_i).
 
 The paper takes the most compact component. Of several that can be a cluster we take that which adds
 most to ln L: a second, smaller clump is more compact than the cluster in 2 of 46 fields
@@ -54,10 +54,10 @@ class Members(NamedTuple):
 
     @property
     def frequency(self) -> Float[np.ndarray, " n"]:
-        """Share of the resamplings in which each of `stars` falls to the cluster."""
+        """Share of the resamplings in which each of `stars` falls to a part of the cluster."""
         if self.bootstrap is None or self.cluster is None:
             return np.zeros(len(self.stars))
-        return self.bootstrap.frequency[:, self.cluster.component]
+        return self.bootstrap.frequency[:, list(self.cluster.parts)].sum(axis=1)
 
 
 def find_members(
@@ -96,14 +96,18 @@ def find_members(
     fit = xd.fit(stars, components, key=fit_key, **options)
     ranking = candidates(fit.mixture, stars)
     belongs = xd.membership(stars, fit.mixture)
+
+    def of(one: Candidate):
+        return belongs[:, list(one.parts)].sum(axis=1)
+
     good = [one for one in ranking if not one.refused]
     if near is not None and good:
         distance = _distance(table, stars, near)
-        good.sort(key=lambda one: np.average(distance, weights=belongs[:, one.component]))
+        good.sort(key=lambda one: np.average(distance, weights=of(one)))
     elif good:
         good.sort(key=lambda one: -one.gain)
     cluster = good[0] if good else None
-    probability = np.zeros(len(stars)) if cluster is None else belongs[:, cluster.component]
+    probability = np.zeros(len(stars)) if cluster is None else of(cluster)
     resampled = None
     if cluster is not None and resamplings:
         resampled = bootstrap_mixture(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.table import Table
 from jaxtyping import Array, Float
 
+from jaxcluster.cluster_component import moments
 from jaxcluster.density import GaussianMixture
 from jaxcluster.members import SURE
 from jaxcluster.plot_run import POSTERIOR, PRIOR, draw_credit
@@ -26,7 +28,7 @@ INSET = 0.44  # side, as a share of the panel's
 def members_figure(
     stars: Stars,
     mixture: GaussianMixture,
-    cluster: int | None,
+    cluster: Sequence[int],
     probability: Float[np.ndarray, " n"] | Float[Array, " n"],
     table: Table,
     credit: str | None = None,
@@ -39,7 +41,7 @@ def members_figure(
     Args:
         stars: with the columns pmra, pmdec [mas/yr] and, for its panel, parallax [mas].
         mixture: in the columns of `stars`.
-        cluster: the cluster's component; None where there is no cluster.
+        cluster: its components; none where there is no cluster.
         probability: that each star is a member; zeros where there is no cluster.
         table: that `stars` was read from, with ra, dec [deg], G and BP-RP [mag].
         credit: line at the bottom; by default that of Gaia where the table is Gaia's.
@@ -69,7 +71,7 @@ def members_figure(
         diagram.invert_yaxis()
 
     title = f"no cluster found in {n} stars"
-    if cluster is not None:
+    if cluster:
         bar = {"label": "membership probability", "aspect": 45, "pad": 0.02}
         figure.colorbar(ScalarMappable(cmap=_colours()), ax=axes, **bar)
         title = rf"{(probability >= SURE).sum()} stars with $P \geq {SURE}$, of {n}"
@@ -133,27 +135,29 @@ def _draw_motions(ax, stars, mixture, cluster, probability):
     ranges = np.array([_range(column, 2.0, 0.2) for column in x.T])
     middle, half = ranges.mean(axis=1), 0.5 * np.ptp(ranges, axis=1).max()
     views = []
-    if cluster is not None:
+    if cluster:
         members = probability >= min(0.5, probability.max())
         noise = np.sqrt(np.nanmedian(np.asarray(stars.noise)[members][:, axes, axes]))
-        near = max(6 * ellipse_of(covs[cluster])[0], 5 * noise)
-        half = max(half, (np.abs(means[cluster] - middle) + 1.2 * near).max())
+        centre, cov = moments(mixture, cluster)
+        centre, cov = centre[axes], cov[np.ix_(axes, axes)]
+        near = max(6 * ellipse_of(cov)[0], 5 * noise)
+        half = max(half, (np.abs(centre - middle) + 1.2 * near).max())
         if near < half / 4:
-            shares = (np.vstack([means[cluster], x]) - middle) / (2 * half) + 0.5
-            views = [(_inset(ax, shares, near), means[cluster], near)]
-    for panel, centre, size in [(ax, middle, half), *views]:
+            shares = (np.vstack([centre, x]) - middle) / (2 * half) + 0.5
+            views = [(_inset(ax, shares, near), centre, near)]
+    for panel, at, size in [(ax, middle, half), *views]:
         _scatter(panel, x, probability)
-        for j in np.argsort(np.arange(len(means)) == cluster):
-            colour, lw = (CLUSTER, 1.4) if j == cluster else (COMPONENT, 0.6)
+        for j in sorted(range(len(means)), key=lambda j: j in cluster):
+            colour, lw = (CLUSTER, 1.4) if j in cluster else (COMPONENT, 0.6)
             style = {"color": colour, "lw": lw, "zorder": 3, "fill": False}
             long, short, angle = ellipse_of(covs[j])
             for s in (2, 4):  # diameters of 1 and 2 sigma
                 panel.add_patch(Ellipse(tuple(means[j]), s * long, s * short, angle=angle, **style))
-        limits = centre[:, None] + size * np.array([-1, 1])
+        limits = at[:, None] + size * np.array([-1, 1])
         panel.set(xlim=limits[0], ylim=limits[1], aspect="equal")
     for inset in ax.child_axes:
         ax.indicate_inset_zoom(inset, edgecolor="black", alpha=0.8, lw=0.8)
-    words = "" if cluster is None else ", the cluster in red"
+    words = "" if not cluster else ", the cluster in red"
     ax.set_title(f"ellipses: intrinsic 1 and 2 σ{words}", fontsize=9)
     ax.set(xlabel=r"$\mu_{\alpha*}$ [mas yr$^{-1}$]", ylabel=r"$\mu_\delta$ [mas yr$^{-1}$]")
 
@@ -182,15 +186,17 @@ def _draw_parallaxes(ax, stars, mixture, cluster):
     x, variance = np.asarray(stars.x)[:, axis], np.asarray(stars.noise)[:, axis, axis]
     sigma, x = np.sqrt(variance[np.isfinite(x)]), x[np.isfinite(x)]
     low, high = _range(x, 1.0, 0.15)
-    if cluster is not None:
-        low, high = np.sort([low, float(mixture.means[cluster, axis]), high])[[0, 2]]
+    if cluster:
+        low, high = np.sort([low, float(moments(mixture, cluster)[0][axis]), high])[[0, 2]]
     edges = np.linspace(low, high, int(np.clip(2 * np.sqrt(len(x)), 30, 60)) + 1)
     width, at = edges[1] - edges[0], np.linspace(low, high, 400)
     counts = expected_counts(at, float(width), mixture, axis, sigma)
     ax.hist(x, bins=edges, color="0.82", label="stars")
     ax.plot(at, counts.sum(axis=0), color=POSTERIOR, lw=1.5, label="mixture with noise")
-    if cluster is not None:
-        ax.plot(at, counts[cluster], color=CLUSTER, lw=1.5, label="cluster with noise")
+    if cluster:
+        ax.plot(
+            at, counts[list(cluster)].sum(axis=0), color=CLUSTER, lw=1.5, label="cluster with noise"
+        )
     ax.set(xlim=(low, high), xlabel="parallax [mas]", ylabel=f"stars per {width:.2g} mas")
     ax.legend(fontsize=9, frameon=False)
 
@@ -241,8 +247,8 @@ def _checked_rows(stars, mixture, cluster, probability, table):
         raise ValueError(f"stars: expected pmra and pmdec among the columns, found {stars.columns}")
     if mixture.means.shape[1] != len(stars.columns):
         raise ValueError(f"mixture: its coordinates are not the stars' columns {stars.columns}")
-    if cluster is not None and not 0 <= cluster < k:
-        raise ValueError(f"cluster: expected a component from 0 to {k - 1}, found {cluster}")
+    if not set(cluster) <= set(range(k)):
+        raise ValueError(f"cluster: expected components from 0 to {k - 1}, found {list(cluster)}")
     if len(probability) != n or not np.isfinite(probability).all():
         raise ValueError(f"probability: expected a number for each of the {n} stars")
     if rows.max() >= len(table) or (stars.rows is None and n != len(table)):

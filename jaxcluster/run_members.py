@@ -133,9 +133,9 @@ def write(found: Any, summary: dict[str, Any], path: Path, comparison: Any = Non
         "preparation": summary["preparation"],
     }
     write_table(table, path)
-    component = None if found.cluster is None else found.cluster.component
+    parts = () if found.cluster is None else found.cluster.parts
     figure = members_figure(
-        found.stars, found.fit.mixture, component, np.asarray(found.probability), found.table
+        found.stars, found.fit.mixture, parts, np.asarray(found.probability), found.table
     )
     figure.savefig(path.with_suffix(".png"), dpi=150)
     if comparison is not None:
@@ -193,7 +193,7 @@ def print_members(summary: dict[str, Any]) -> None:
             f"{one['dispersion']:.3f}",
             f"{one['contrast']:.3g}",
             f"{one['gain']:.2f}",
-            one["refused"] or "a cluster",
+            one["refused"] or " + ".join(["a cluster", *map(str, one["parts"][1:])]),
         )
     out.print(ranking)
     out.print(

@@ -12,6 +12,7 @@ Split-and-merge EM (Ueda et al. 2000) moves components too, but splits them wher
 which a few stars in a component of thousands do not show.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -84,20 +85,22 @@ def largest_excess(
     return Excess(x[top], (found[top] - expected[top]) / n, cov)
 
 
+def gain(
+    membership: Float[np.ndarray, "n k"], weights: Float[np.ndarray, " k"], parts: Sequence[int]
+) -> float:
+    """What some components together add to ln L; see the module."""
+    others = np.delete(np.arange(len(weights)), parts)  # 1 − P would round to 0
+    without = np.maximum(membership[:, others].sum(axis=1), SMALLEST)
+    return float(
+        len(membership) * np.log(max(weights[others].sum(), SMALLEST)) - np.log(without).sum()
+    )
+
+
 def least_needed(
     membership: Float[np.ndarray, "n k"], weights: Float[np.ndarray, " k"]
 ) -> list[int]:
     """Components in the order of what they add to ln L, the least first."""
-    return np.argsort(gains(membership, weights), kind="stable").tolist()
-
-
-def gains(
-    membership: Float[np.ndarray, "n k"], weights: Float[np.ndarray, " k"]
-) -> Float[np.ndarray, " k"]:
-    """What each component adds to ln L; see the module."""
-    apart = 1.0 - np.eye(len(weights))  # sums of the others: 1 − P would round to 0
-    others = np.log(np.maximum(membership @ apart, SMALLEST)).sum(axis=0)
-    return len(membership) * np.log(np.maximum(weights @ apart, SMALLEST)) - others
+    return sorted(range(len(weights)), key=lambda k: gain(membership, weights, [k]))
 
 
 def moved(mixture: Parameters, component: int, excess: Excess) -> Parameters:

@@ -58,11 +58,11 @@ def points(ax):
 
 def test_cluster():
     stars, mixture, p, table = sample()
-    figure = members_figure(stars, mixture, 1, p, table)
+    figure = members_figure(stars, mixture, (1,), p, table)
     said = words(figure)
     assert f"{(p >= 0.9).sum()} stars with $P \\geq 0.9$, of 300" in said
     assert "ESA/Gaia/DPAC" in said
-    assert "Simulated" in words(members_figure(stars, mixture, 1, p, table, credit="Simulated"))
+    assert "Simulated" in words(members_figure(stars, mixture, (1,), p, table, credit="Simulated"))
     motions, parallaxes, sky, diagram, bar = figure.axes
     assert bar.get_ylabel() == "membership probability"
     assert len(parallaxes.lines) == 2
@@ -85,7 +85,7 @@ def test_cluster():
 
 def test_no_cluster():
     stars, mixture, p, table = sample()
-    figure = members_figure(stars, mixture, None, np.zeros(len(p)), table)
+    figure = members_figure(stars, mixture, (), np.zeros(len(p)), table)
     assert "no cluster found in 300 stars" in words(figure)
     motions, parallaxes, *rest = figure.axes
     assert not motions.child_axes
@@ -95,22 +95,22 @@ def test_no_cluster():
 
 def test_columns_that_are_not_there():
     stars, mixture, p, table = sample(columns=("pmdec", "pmra"))
-    assert "no parallax" in words(members_figure(stars, mixture, 1, p, table))
+    assert "no parallax" in words(members_figure(stars, mixture, (1,), p, table))
     del table["phot_g_mean_mag"]
-    said = words(members_figure(stars, mixture, 1, p, table))
+    said = words(members_figure(stars, mixture, (1,), p, table))
     assert "no G and BP − RP" in said
     assert "Gaia" not in said
     del table["ra"]
-    assert "no positions" in words(members_figure(stars, mixture, 1, p, table))
+    assert "no positions" in words(members_figure(stars, mixture, (1,), p, table))
     table["BPmag"] = table["Gmag"] = MaskedColumn(np.full(300, 15.0), mask=np.ones(300, bool))
     table["RPmag"] = 14.0
-    assert "no G and BP − RP" in words(members_figure(stars, mixture, 1, p, table))
+    assert "no G and BP − RP" in words(members_figure(stars, mixture, (1,), p, table))
 
 
 def test_across_0h_with_masked_ra():
     stars, mixture, p, table = sample(ra=0.0)
     table["ra"] = MaskedColumn(table["ra"], mask=np.arange(300) % 10 == 0)
-    figure = members_figure(stars, mixture, 1, p, table)
+    figure = members_figure(stars, mixture, (1,), p, table)
     words(figure)
     (drawn,) = points(figure.axes[2])
     assert len(drawn.get_offsets()) == 270
@@ -123,7 +123,9 @@ def test_few_stars_of_many_rows_and_missing_values():
     x = np.array(some.x)
     x[0, 2] = np.nan
     some = jc.Stars(x, some.noise, some.columns, some.rows)
-    figure = members_figure(some, mixture, 1, jnp.asarray(p)[np.flatnonzero(p > 0.3)[:20]], table)
+    figure = members_figure(
+        some, mixture, (1,), jnp.asarray(p)[np.flatnonzero(p > 0.3)[:20]], table
+    )
     assert "of 20" in words(figure)
     colour = np.asarray(table["bp_rp"])[np.asarray(some.rows)]
     np.testing.assert_allclose(np.sort(points(figure.axes[3])[0].get_offsets()[:, 0]),
@@ -133,7 +135,7 @@ def test_few_stars_of_many_rows_and_missing_values():
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"cluster": 2}, "cluster"),
+        ({"cluster": (2,)}, "cluster"),
         ({"probability": np.zeros(3)}, "probability"),
         ({"probability": np.full(300, np.nan)}, "probability"),
         ({"table": Table({"ra": [1.0], "dec": [1.0]})}, "table"),
@@ -142,7 +144,7 @@ def test_few_stars_of_many_rows_and_missing_values():
 )
 def test_what_does_not_fit_is_told(change, match):
     names = ("stars", "mixture", "probability", "table")
-    arguments = dict(zip(names, sample(), strict=True)) | {"cluster": 1} | change
+    arguments = dict(zip(names, sample(), strict=True)) | {"cluster": (1,)} | change
     with pytest.raises(ValueError, match=match):
         members_figure(**arguments)
 
