@@ -22,7 +22,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 from jaxcluster.king import AbstractProfile, radial_mean
 from jaxcluster.outline import Circle, Polygon, nodes
 
-Completeness = Callable[[Array, Array], Array]
+Completeness = Callable[[Array, Array], Any]
+Number = float | int
 
 
 class Footprint(eqx.Module):
@@ -103,10 +104,10 @@ def elliptical_square(
 
 
 def circle(
-    radius: float,
+    radius: Number,
     *,
-    centre: tuple[float, float] = (0.0, 0.0),
-    holes: Sequence[tuple[float, float, float]] = (),
+    centre: tuple[Number, Number] = (0.0, 0.0),
+    holes: Sequence[tuple[Number, Number, Number]] = (),
     completeness: Completeness | None = None,
 ) -> Footprint:
     """Return a circle.
@@ -126,7 +127,7 @@ def circle(
     )
 
 
-def annulus(inner: float, outer: float, **options: Any) -> Footprint:
+def annulus(inner: Number, outer: Number, **options: Any) -> Footprint:
     """Return what lies between two circles [arcmin]; `centre`, `holes` … as in `circle`."""
     if not 0 < inner < outer:
         raise ValueError(f"inner: expected 0 < inner < outer, found {inner:g} and {outer:g} arcmin")
@@ -136,11 +137,11 @@ def annulus(inner: float, outer: float, **options: Any) -> Footprint:
 
 
 def box(
-    width: float,
-    height: float,
+    width: Number,
+    height: Number,
     *,
-    centre: tuple[float, float] = (0.0, 0.0),
-    holes: Sequence[tuple[float, float, float]] = (),
+    centre: tuple[Number, Number] = (0.0, 0.0),
+    holes: Sequence[tuple[Number, Number, Number]] = (),
     completeness: Completeness | None = None,
 ) -> Footprint:
     """Return a rectangle, `width` [arcmin] from east to west; the rest as in `circle`."""
@@ -150,9 +151,9 @@ def box(
 
 
 def polygon(
-    corners: Float[ArrayLike, "k 2"],
+    corners: Float[ArrayLike, "k 2"] | Sequence[tuple[Number, Number]],
     *,
-    holes: Sequence[tuple[float, float, float]] = (),
+    holes: Sequence[tuple[Number, Number, Number]] = (),
     completeness: Completeness | None = None,
 ) -> Footprint:
     """Return a polygon of these corners [arcmin], in either sense; the rest as in `circle`."""

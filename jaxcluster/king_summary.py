@@ -16,6 +16,23 @@ FALLEN = 0.05  # of its highest density: a posterior that is lower at the end of
 SIDES = ("lower", "upper")
 # what inherits a limit: a larger tidal radius is a larger cluster
 FOLLOWS = {"r_tidal": ("concentration", "n_cluster"), "gamma": ()}
+ORDER = (
+    "r_core",
+    "r_tidal",
+    "beta",
+    "gamma",
+    "n_inside",
+    "n_cluster",
+    "central_density",
+    "background_density",
+    "density_contrast",
+    "concentration",
+    "ellipticity",
+    "position_angle",
+    "x_centre",
+    "y_centre",
+    "gradient",
+)
 WATCHED = ("r_core", "r_tidal", "beta", "gamma")
 
 
@@ -55,7 +72,7 @@ def table_of(found: Any, model: Any) -> dict[str, dict[str, Any]]:
     if found.profile in ("king62", "generalised") and "beta" not in found.draws:
         found.draws["beta"] = np.full(len(found.draws["r_core"]), float(found.beta or 2))
     table: dict[str, dict[str, Any]] = {}
-    for name, draws in found.draws.items():
+    for name, draws in sorted(found.draws.items(), key=lambda item: ORDER.index(item[0])):
         if name == "position_angle":
             draws = about_mean(draws)
         columns = (
@@ -102,6 +119,11 @@ def warnings_of(results: list[Any]) -> list[str]:
         unit = " arcmin" if name.startswith("r_") else ""
         sign, end = (">", "upper") if side == "lower" else ("<", "lower")
         why = ""
+        if name == "r_core" and side == "lower":
+            why = (
+                ": what is described is as wide as the footprint, structure of the field perhaps; "
+                "select stars by proper motion and parallax first, such as with `members`"
+            )
         if name == "r_tidal":
             why = (
                 f": the edge is not seen inside the footprint of {radius:.4g} arcmin, or is lost "

@@ -287,17 +287,11 @@ def _mark_radii(ax, summary, shown):
         if row["median"] is None:
             value = row.get("lower_limit")
             if value is not None and shown[0] < value < shown[1]:
-                ax.annotate(
-                    f"{text} beyond",
-                    (value, 0.97),
-                    (1.25 * value, 0.97),
-                    xycoords=place,
-                    textcoords=place,
-                    arrowprops={"arrowstyle": "<-", "color": PRIOR},
-                    color=PRIOR,
-                    va="center",
-                    fontsize=9,
-                )
+                ax.axvline(value, color=PRIOR, lw=1.0, ls=":")
+                late = value > np.sqrt(shown[0] * shown[1])
+                words, side = (f"{text} beyond ", "right") if late else (f" {text} beyond", "left")
+                style = {"color": PRIOR, "va": "top", "ha": side, "fontsize": 9}
+                ax.text(value, 0.97, words, transform=place, **style)
             continue
         if shown[0] < row["median"] < shown[1]:
             ax.axvspan(row["q16"], min(row["q84"], shown[1]), color=PRIOR, alpha=0.2, lw=0)

@@ -224,6 +224,7 @@ def run_king(
         "profile": found.profile,
         "beta": found.beta,
         "centre": {"ra": field.centre[0], "dec": field.centre[1]},
+        "fitted_centre": _fitted_centre(found),
         "radius": field.radius,
         "area": float(field.footprint.area),
         "n_stars": n,
@@ -234,7 +235,7 @@ def run_king(
         "log_evidence_uniform": float(model.null(None)),  # pyright: ignore[reportOptionalCall]
         "comparison": comparison(results) if compare else None,
         "warnings": warnings_of(results),
-        "priors": model.describe_prior(),
+        "priors": _priors(model),
         "method": attributes["method"],
         "evaluations": sum(int(f.posterior["posterior"].attrs["evaluations"]) for f, _ in results),
         "seed": seed,
@@ -248,6 +249,22 @@ def run_king(
     spent = time.process_time() - begin + sum(a["resumed_seconds"] for a in accounts)
     summary["cpu_seconds"] = spent - summary["compile_seconds"]
     return found, summary
+
+
+def _priors(model):
+    """Priors in words; of the two normal numbers behind the shape, what they stand for."""
+    words = model.describe_prior()
+    if words.pop("shape", None):
+        words |= {"ellipticity": "Uniform(0,0.8)", "position_angle": "Uniform(-90,90)"}
+    return words
+
+
+def _fitted_centre(found):
+    from jaxcluster.sky_plane import to_sky
+
+    middle = np.array([[np.median(found.draws[n]) for n in ("x_centre", "y_centre")]])
+    ((ra, dec),) = to_sky(middle, found.field.centre)
+    return {"ra": float(ra), "dec": float(dec)}
 
 
 def label(profile: str, beta: int | None) -> str:
