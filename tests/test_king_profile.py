@@ -104,13 +104,15 @@ def test_maximum_with_all_free_and_at_a_bound():
         assert abs(found.parameters[name] - truth) < 4 * found.errors[name], name
     lone = np.random.default_rng(0).uniform(-10, 10, (200, 2))
     model = build(lone, footprint=box(20.0, 20.0), profile="plummer", max_ellipticity=0)
-    assert "n_inside" in maximum_likelihood(model, stars_of(lone), key=KEY).at_bound
+    # one star and its nearest places: only the prior keeps such a core from being a point
+    assert "r_core" in maximum_likelihood(model, stars_of(lone), key=KEY).at_bound
 
 
-@pytest.mark.parametrize("sampler", [jc.nuts, jc.fast])
+@pytest.mark.parametrize("sampler", [pytest.param(jc.nuts, marks=pytest.mark.slow), jc.fast])
 def test_posterior_covers_the_truth(sampler):
     x = draw()
-    posterior = sampler(build(x, footprint=circle(RADIUS)), stars_of(x), key=KEY)
+    model = build(x, footprint=circle(RADIUS))
+    posterior = sampler(model, stars_of(x), key=KEY)
     for name, truth in TRUTH.items():
         draws = np.asarray(posterior["posterior"][name])
         low, high = np.quantile(draws, [0.005, 0.995])
@@ -120,7 +122,7 @@ def test_posterior_covers_the_truth(sampler):
     attributes = posterior["posterior"].attrs
     assert attributes["cpu_seconds"] + attributes["compile_seconds"] < 40
     if sampler is jc.fast:
-        assert attributes["log_evidence"] > 50 + float(build(x).null(None))
+        assert attributes["log_evidence"] > 50 + float(model.null(None))
 
 
 def test_weights_count_stars():
@@ -229,6 +231,7 @@ def test_command(field):
         assert (out / name).stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_command_compares(field):
     more = ["--profile", "plummer", "--probability", "p", "--hole", "0.3,30.1,2", "--compare"]
     result = run("king", field.path, "--radius", 20, "--centre", "0.05,30", *more)
@@ -295,9 +298,9 @@ def test_across_0h_and_at_the_pole():
     x = draw(n=60, background=0.05)
     for centre in ((0.01, 0.0), (77.0, 89.99), (200.0, -90.0)):
         sky = to_sky(x, centre)
-        field = read_field(Table({"ra": sky[:, 0], "dec": sky[:, 1]}))
-        away = np.sort(np.hypot(*(x - np.median(x, axis=0)).T))[: len(field.x)]
-        np.testing.assert_allclose(np.sort(np.hypot(*field.x.T)), away, atol=0.02)
+        at = ",".join(map(str, centre))
+        field = read_field(Table({"ra": sky[:, 0], "dec": sky[:, 1]}), centre=at)
+        np.testing.assert_allclose(field.x, x[field.footprint.contains(x)], atol=1e-6)
 
 
 def test_shapes_and_angles():
@@ -308,6 +311,7 @@ def test_shapes_and_angles():
     np.testing.assert_allclose(about_mean(angles), [91.0, 89.0, 88.0, 92.0])
 
 
+@pytest.mark.slow
 def test_real_clusters(data):
     """M35's members: β = 2 before β = 1 from unbinned members alone, radii about Hunt's."""
     found = {}
