@@ -60,7 +60,7 @@ def profile_figure(found: Found, summary: dict[str, Any], credit: str | None = N
     floor = 0.5 * min(base, rings["interval"][0][rings["interval"][0] > 0].min(initial=base))
     upper.set(xscale="log", yscale="log", ylabel="stars per arcmin$^2$")
     upper.set_ylim(max(floor, 1e-3 * middle.max()), 1.6 * max(high2.max(), rings["interval"].max()))
-    upper.legend(fontsize=9, frameon=False, loc="lower left")
+    upper.legend(fontsize=9, loc="lower left", framealpha=0.9, edgecolor="none")
 
     expected = np.interp(rings["radius"], radii, middle)
     sigma = np.sqrt(expected * rings["scale"] / rings["area"])
@@ -69,7 +69,7 @@ def profile_figure(found: Found, summary: dict[str, Any], credit: str | None = N
     lower.plot(rings["radius"], (rings["density"] - expected) / sigma, "ko", ms=4)
     lower.set(xlabel="radius [arcmin]", ylabel="(stars − median)\n/ Poisson σ", ylim=(-4, 4))
     lower.set_xlim(radii[0], 1.05 * radii[-1])
-    words = [f"{summary['n_stars']} stars within {summary['radius']:.4g}′"]
+    words = [f"{_stars(summary)} within {summary['radius']:.4g}′"]
     if summary["log_evidence"] is not None:
         words.append(rf"$\ln Z = {summary['log_evidence']:.1f}$")
     upper.set_title(", ".join(words), fontsize=10)
@@ -203,7 +203,7 @@ def sky_figure(found: Found, summary: dict[str, Any], credit: str | None = None)
         left.legend(fontsize=9, loc="upper right")
     at = summary["centre"]
     left.set_title(
-        rf"{len(x)} stars about $\alpha$ {at['ra']:.4f}°, $\delta$ {at['dec']:.4f}°", fontsize=10
+        rf"{_stars(summary)} about $\alpha$ {at['ra']:.4f}°, $\delta$ {at['dec']:.4f}°", fontsize=10
     )
     right.set_title(f"what {_name(found)} leaves over", fontsize=10)
     draw_credit(figure, ("G",), credit)
@@ -277,26 +277,39 @@ def corner_figure(found: Found, summary: dict[str, Any], credit: str | None = No
 
 
 def _mark_radii(ax, summary, shown):
+    """Draw r_c and r_t with their 68 %, limits dotted; what lies outside the axes is said."""
     from matplotlib.transforms import blended_transform_factory
 
     place = blended_transform_factory(ax.transData, ax.transAxes)
+    beyond = []
     for name, text in (("r_core", "$r_c$"), ("r_tidal", "$r_t$")):
-        row = summary["parameters"].get(name)
-        if row is None:
+        row = summary["parameters"].get(name, {"median": None})
+        value, limit = row["median"], row.get("lower_limit")
+        if value is None and limit is None:
             continue
-        if row["median"] is None:
-            value = row.get("lower_limit")
-            if value is not None and shown[0] < value < shown[1]:
-                ax.axvline(value, color=PRIOR, lw=1.0, ls=":")
-                late = value > np.sqrt(shown[0] * shown[1])
-                words, side = (f"{text} beyond ", "right") if late else (f" {text} beyond", "left")
-                style = {"color": PRIOR, "va": "top", "ha": side, "fontsize": 9}
-                ax.text(value, 0.97, words, transform=place, **style)
+        words = f"{text} = {value:.3g}′" if limit is None else f"{text} > {limit:.3g}′ (95 %)"
+        at = value if limit is None else limit
+        if not shown[0] < at < shown[1]:
+            beyond.append(words)
             continue
-        if shown[0] < row["median"] < shown[1]:
+        if limit is None:
             ax.axvspan(row["q16"], min(row["q84"], shown[1]), color=PRIOR, alpha=0.2, lw=0)
-            ax.axvline(row["median"], color=PRIOR, lw=1.0)
-            ax.text(row["median"], 0.97, f" {text}", transform=place, color=PRIOR, va="top")
+        ax.axvline(at, color=PRIOR, lw=1.0, ls="-" if limit is None else ":")
+        left = at > np.sqrt(shown[0] * shown[1])
+        style = {"color": PRIOR, "va": "top", "ha": "right" if left else "left", "fontsize": 9}
+        height = 0.97 if name == "r_core" else 0.91
+        ax.text(at, height, f" {words} ", transform=place, **style)
+    if beyond:
+        style = {"color": PRIOR, "va": "top", "ha": "right", "fontsize": 9}
+        ax.text(
+            0.985, 0.91, "\n".join(f"{one} →" for one in beyond), transform=ax.transAxes, **style
+        )
+
+
+def _stars(summary):
+    total = summary["sum_of_weights"]
+    words = f"{summary['n_stars']} stars"
+    return words if total is None else f"{words} of weight {total:.0f}"
 
 
 def _name(found):
