@@ -285,6 +285,8 @@ def write(found: Found, summary: dict[str, Any], folder: Path) -> None:
     from jaxcluster.run import finite
 
     with whole(folder) as scratch:
+        if "log_likelihood" in found.posterior:  # of each star at each draw: a gigabyte at 10⁵
+            del found.posterior["log_likelihood"]
         save_posterior(found.posterior, scratch)
         (scratch / "summary.json").write_text(json.dumps(finite(summary), indent=2))
         for name, draw in (

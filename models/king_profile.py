@@ -26,7 +26,7 @@ from jax.scipy.special import gammainc, gammaln
 from numpyro.distributions import LogUniform, Normal, Uniform
 
 import jaxcluster as jc
-from jaxcluster.footprint import circle, largest_circle
+from jaxcluster.footprint import circle
 from jaxcluster.sky_plane import middle, to_plane
 from jaxcluster.surface_density import SurfaceDensity
 
@@ -58,8 +58,8 @@ def build(
         stars: columns (x, y) [arcmin], about the centre, or (ra, dec) [deg], which are projected
             about their median.
         footprint: where stars would have been seen; by default a circle about the origin.
-        radius: of that circle [arcmin]; by default the largest in the stars' convex hull. Stars
-            outside a footprint are an error: drop them.
+        radius: of that circle [arcmin]; by default it just holds all stars, and an edge that they
+            chose themselves is a little too near: give the survey's. Stars outside are an error.
         profile: king62, generalised, untruncated, eff or plummer.
         beta: 1 or 2 for the generalised one, free by default.
         max_ellipticity: 0 for a circular cluster.
@@ -76,7 +76,8 @@ def build(
         ra, dec = np.asarray(stars.x).T
         stars = jc.Stars(to_plane(ra, dec, middle(ra, dec)), 0 * stars.noise, ("x", "y"))
     if footprint is None:
-        footprint = circle(largest_circle(np.asarray(stars.x)) if radius is None else radius)
+        away = float(np.hypot(*np.asarray(stars.x).T).max())
+        footprint = circle(away * (1 + 1e-9) if radius is None else radius)
     if outside := int((~footprint.contains(stars.x)).sum()):
         raise ValueError(f"stars: {outside} lie outside the footprint; drop them or widen it")
     w = np.ones(len(stars)) if weights is None else np.asarray(weights, float)
