@@ -66,7 +66,8 @@ def limits(draws: dict[str, np.ndarray], model: Any) -> dict[str, str]:
 def table_of(found: Any, model: Any) -> dict[str, dict[str, Any]]:
     """Median, 16 and 84 % quantiles of each parameter; None where there is a limit instead.
 
-    A limit is `lower_limit` or `upper_limit`, of 95 % probability. Angles are about their mean.
+    A limit is `lower_limit` or `upper_limit`, of 95 % probability. A tidal radius that is bounded,
+    but mostly outside the footprint, has both. Angles are about their mean.
     """
     bounded = limits(found.draws, model)
     if found.profile in ("king62", "generalised") and "beta" not in found.draws:
@@ -82,7 +83,17 @@ def table_of(found: Any, model: Any) -> dict[str, dict[str, Any]]:
         )
         for key, values in columns.items():
             table[key] = _row(values, bounded.get(name))
+    if beyond(found, bounded):
+        table["r_tidal"]["lower_limit"] = float(np.quantile(found.draws["r_tidal"], 1.0 - LEVEL))
     return table
+
+
+def beyond(found: Any, bounded: dict[str, str]) -> bool:
+    """Whether most of the posterior of r_t, though bounded, lies outside the footprint."""
+    tidal = found.draws.get("r_tidal")
+    if tidal is None or "r_tidal" in bounded:
+        return False
+    return bool(np.median(tidal) > found.field.footprint.radius)
 
 
 def _row(draws, bounded):
@@ -133,11 +144,13 @@ def warnings_of(results: list[Any]) -> list[str]:
             f"{name} {sign} {value:.3g}{unit} is a {side} limit (95 %), the posterior goes on to "
             f"the {end} end of its prior{why}"
         )
-    tidal = found.draws.get("r_tidal")
-    if tidal is not None and "r_tidal" not in bounded and np.median(tidal) > radius:
+    if beyond(found, bounded):
+        tidal = found.draws["r_tidal"]
+        share = 100 * (tidal > found.field.footprint.radius).mean()
         said.append(
-            f"r_tidal: {100 * (tidal > radius).mean():.0f} % of the posterior lie beyond the "
-            f"footprint of {radius:.4g} arcmin; that the profile keeps its form there is assumed"
+            f"r_tidal > {np.quantile(tidal, 1.0 - LEVEL):.3g} arcmin is a lower limit (95 %): "
+            f"{share:.0f} % of the posterior lie beyond the footprint of {radius:.4g} arcmin, and "
+            "its median assumes that the profile keeps its form there"
         )
     if not np.isfinite(found.draws["n_cluster"]).all():
         said.append(
@@ -203,7 +216,7 @@ def print_king(summary: dict[str, Any]) -> None:
     for name, row in summary["parameters"].items():
         cells = ["" if row[k] is None else f"{row[k]:.4g}" for k in ("median", "q16", "q84")]
         for side, sign in zip(SIDES, "><", strict=True):
-            if (value := row.get(f"{side}_limit")) is not None:
+            if row["median"] is None and (value := row.get(f"{side}_limit")) is not None:
                 cells[0] = f"{sign} {value:.4g}"
         unit = summary["units"].get(name, "").replace("-2", "⁻²")
         table.add_row(name, *cells, unit, summary["priors"].get(name, ""))

@@ -284,7 +284,8 @@ def _mark_radii(ax, summary, shown):
     beyond = []
     for name, text in (("r_core", "$r_c$"), ("r_tidal", "$r_t$")):
         row = summary["parameters"].get(name, {"median": None})
-        value, limit = row["median"], row.get("lower_limit")
+        value = row["median"]
+        limit = row.get("lower_limit") if value is None else None
         if value is None and limit is None:
             continue
         words = f"{text} = {value:.3g}′" if limit is None else f"{text} > {limit:.3g}′ (95 %)"
