@@ -1,11 +1,10 @@
-"""Figures of a cluster's structure: density against radius, the stars on the sky, the posterior."""
+"""Figures of a cluster's structure: density against radius, and the posterior."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
 from jaxcluster.plot_run import POSTERIOR, PRIOR, draw_credit
 
@@ -14,8 +13,8 @@ if TYPE_CHECKING:
 
     from jaxcluster.run_king import Found
 
-CLUSTER, BACKGROUND = "#c4302b", "0.45"
-N_DRAWS, N_RADII, N_ANGLES, N_CELLS = 300, 150, 24, 120
+BACKGROUND = "0.45"
+N_DRAWS, N_RADII, N_ANGLES = 300, 150, 24
 LABELS = {
     "n_inside": "stars in the\nfootprint",
     "background_density": "background\n[arcmin$^{-2}$]",
@@ -40,7 +39,7 @@ def profile_figure(found: Found, summary: dict[str, Any], credit: str | None = N
     """
     from matplotlib.figure import Figure
 
-    centre = _centre(found)
+    centre = centre_of(found)
     rings = ring_counts(found, centre)
     radii = np.geomspace(0.5 * rings["radius"][0], rings["edges"][-1], N_RADII)
     total, field = densities(found, centre, radii)
@@ -49,7 +48,7 @@ def profile_figure(found: Found, summary: dict[str, Any], credit: str | None = N
     low2, low, middle, high, high2 = np.quantile(total, [0.025, 0.16, 0.5, 0.84, 0.975], axis=0)
     upper.fill_between(radii, low2, high2, color=POSTERIOR, alpha=0.2, lw=0, label="95 %")
     upper.fill_between(radii, low, high, color=POSTERIOR, alpha=0.35, lw=0, label="68 %")
-    upper.plot(radii, middle, color=POSTERIOR, lw=1.5, label=f"{_name(found)}, median")
+    upper.plot(radii, middle, color=POSTERIOR, lw=1.5, label=f"{name_of(found)}, median")
     bottom, base, top = np.quantile(field, [0.16, 0.5, 0.84])
     upper.axhspan(bottom, top, color=BACKGROUND, alpha=0.3, lw=0)
     upper.axhline(base, color=BACKGROUND, lw=1.0, ls="--", label="background")
@@ -69,7 +68,7 @@ def profile_figure(found: Found, summary: dict[str, Any], credit: str | None = N
     lower.plot(rings["radius"], (rings["density"] - expected) / sigma, "ko", ms=4)
     lower.set(xlabel="radius [arcmin]", ylabel="(stars − median)\n/ Poisson σ", ylim=(-4, 4))
     lower.set_xlim(radii[0], 1.05 * radii[-1])
-    words = [f"{_stars(summary)} within {summary['radius']:.4g}′"]
+    words = [f"{counted(summary)} within {summary['radius']:.4g}′"]
     if summary["log_evidence"] is not None:
         words.append(rf"$\ln Z = {summary['log_evidence']:.1f}$")
     upper.set_title(", ".join(words), fontsize=10)
@@ -142,107 +141,8 @@ def densities(found: Found, centre, radii) -> tuple[np.ndarray, np.ndarray]:
         total = density.cluster(x) + density.field(x)
         return total.reshape(len(radii), -1).mean(axis=1), density.background
 
-    total, field = jax.jit(lambda draws: jax.lax.map(one, draws))(_some(found))
+    total, field = jax.jit(lambda draws: jax.lax.map(one, draws))(some_draws(found))
     return np.asarray(total), np.asarray(field)
-
-
-def sky_figure(found: Found, summary: dict[str, Any], credit: str | None = None) -> Figure:
-    """Stars with the footprint and the ellipses of r_c and r_t; what the profile leaves over.
-
-    The right panel is (stars − expected)/√expected of counts in a Gaussian window, whose width is
-    that within which 10 stars are expected on average, expected being the posterior's mean.
-
-    Args:
-        found: from `run_king`.
-        summary: its summary.
-        credit: line at the bottom, by default that of Gaia.
-    """
-    from matplotlib.figure import Figure
-
-    footprint, x = found.field.footprint, found.field.x
-    figure = Figure(figsize=(10.4, 5.0), layout="constrained")
-    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
-    size = float(np.clip(6000 / len(x), 0.4, 8))
-    w = np.ones(len(x)) if found.field.weights is None else found.field.weights
-    left.scatter(*x.T, s=size * np.maximum(w, 0.1), color="black", lw=0, rasterized=True)
-    significance, half = residual_map(found)
-    extent = (-half, half, -half, half)
-    image = right.imshow(
-        significance, extent=extent, origin="lower", cmap="RdBu_r", vmin=-5, vmax=5
-    )
-    figure.colorbar(
-        image, ax=right, label="(stars − expected) / Poisson σ", pad=0.02, extend="both"
-    )
-    turn = np.linspace(0, 2 * np.pi, 200)
-    middle = {n: np.median(v) for n, v in found.draws.items() if v.ndim == 1}
-    angle = np.radians((summary["parameters"].get("position_angle") or {}).get("median") or 0.0)
-    q = 1.0 - middle.get("ellipticity", 0.0)
-    centre = _centre(found)
-    for ax in (left, right):
-        for shape in (footprint.outer, *footprint.holes):
-            line = np.array([shape.x, shape.y]) + shape.radius * np.stack(
-                [np.cos(turn), np.sin(turn)], -1
-            )
-            ax.plot(*line.T, color="0.3", lw=1.0)
-        for name, dash, text in (("r_core", "-", "$r_c$"), ("r_tidal", "--", "$r_t$")):
-            row = summary["parameters"].get(name)
-            if row is None or row["median"] is None:
-                continue
-            a, b = (
-                row["median"] / np.sqrt(q) * np.cos(turn),
-                row["median"] * np.sqrt(q) * np.sin(turn),
-            )
-            east = a * np.sin(angle) + b * np.cos(angle)
-            north = a * np.cos(angle) - b * np.sin(angle)
-            colour = {"color": CLUSTER, "lw": 1.5, "ls": dash}
-            ax.plot(centre[0] + east, centre[1] + north, label=text, **colour)
-        ax.set(xlabel=r"$\Delta\alpha\,\cos\delta$ [arcmin]", aspect="equal")
-    left.set(ylabel=r"$\Delta\delta$ [arcmin]", xlim=(1.03 * half, -1.03 * half))
-    left.set_ylim(-1.03 * half, 1.03 * half)
-    if left.get_legend_handles_labels()[0]:
-        left.legend(fontsize=9, loc="upper right")
-    at = summary["centre"]
-    left.set_title(
-        rf"{_stars(summary)} about $\alpha$ {at['ra']:.4f}°, $\delta$ {at['dec']:.4f}°", fontsize=10
-    )
-    right.set_title(f"what {_name(found)} leaves over", fontsize=10)
-    draw_credit(figure, ("G",), credit)
-    return figure
-
-
-def residual_map(found: Found) -> tuple[Float[np.ndarray, "g g"], float]:
-    """Residuals in units of their Poisson error, NaN outside the footprint; half the width."""
-    import jax
-    import jax.numpy as jnp
-    from scipy.ndimage import gaussian_filter
-
-    from jaxcluster.surface_density import SurfaceDensity
-
-    footprint, x = found.field.footprint, found.field.x
-    half = footprint.radius
-    w = np.ones(len(x)) if found.field.weights is None else found.field.weights
-    edges = np.linspace(-half, half, N_CELLS + 1)
-    counts, _, _ = np.histogram2d(x[:, 1], x[:, 0], bins=[edges, edges], weights=w)
-    at = 0.5 * (edges[1:] + edges[:-1])
-    places = np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2)
-
-    def one(parameters):
-        density = SurfaceDensity.of(parameters, footprint, found.profile, found.beta)
-        return density.cluster(jnp.asarray(places)) + density.field(jnp.asarray(places))
-
-    mean = jax.jit(lambda d: jax.lax.map(one, d))(_some(found, 60)).mean(axis=0)
-    inside = footprint.contains(places).reshape(N_CELLS, N_CELLS)
-    cell = (edges[1] - edges[0]) ** 2
-    expected = np.where(inside, np.asarray(mean).reshape(N_CELLS, N_CELLS) * cell, 0.0)
-    counts = np.where(inside, counts, 0.0)
-    sigma = float(np.clip(np.sqrt(10 / (4 * np.pi) * inside.sum() / w.sum()), 1.5, 12))
-    excess = gaussian_filter(counts - expected, sigma, mode="constant")
-    # Σ g² λ: variance of a smoothed count, the window g a Gaussian narrower by √2
-    variance = gaussian_filter(expected, sigma / np.sqrt(2), mode="constant") / (
-        4 * np.pi * sigma**2
-    )
-    noise = np.sqrt(np.maximum(variance * (w**2).sum() / w.sum(), 1e-12))
-    return np.where(inside, excess / noise, np.nan), half
 
 
 def corner_figure(found: Found, summary: dict[str, Any], credit: str | None = None) -> Figure:
@@ -307,25 +207,28 @@ def _mark_radii(ax, summary, shown):
         )
 
 
-def _stars(summary):
+def counted(summary: dict[str, Any]) -> str:
+    """Number of stars in words, with the sum of their weights."""
     total = summary["sum_of_weights"]
     words = f"{summary['n_stars']} stars"
     return words if total is None else f"{words} of weight {total:.0f}"
 
 
-def _name(found):
+def name_of(found: Found) -> str:
+    """Name of the profile."""
     from jaxcluster.run_king import label
 
     return label(found.profile, found.beta).replace("beta", "β")
 
 
-def _centre(found) -> np.ndarray:
+def centre_of(found: Found) -> np.ndarray:
+    """Median centre [arcmin]."""
     if "x_centre" not in found.draws:
         return np.zeros(2)
     return np.array([np.median(found.draws[n]) for n in ("x_centre", "y_centre")])
 
 
-def _some(found, n=N_DRAWS):
+def some_draws(found: Found, n: int = N_DRAWS) -> dict[str, np.ndarray]:
     """Return some of the draws, evenly taken."""
     size = len(found.draws["r_core"])
     return {k: v[:: max(size // n, 1)] for k, v in found.draws.items()}

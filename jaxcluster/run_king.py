@@ -281,7 +281,8 @@ def _prefixed(say, name, line):
 def write(found: Found, summary: dict[str, Any], folder: Path) -> None:
     """Write posterior.nc, summary.json and the figures."""
     from jaxcluster.output import save_posterior, whole
-    from jaxcluster.plot_king import corner_figure, profile_figure, sky_figure
+    from jaxcluster.plot_king import corner_figure, profile_figure
+    from jaxcluster.plot_king_sky import sky_figure
     from jaxcluster.run import finite
 
     with whole(folder) as scratch:

@@ -15,6 +15,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from jaxcluster.density import AbstractDensity
 from jaxcluster.footprint import Footprint, elliptical_square
 from jaxcluster.king import AbstractProfile, profile_of
 
@@ -117,3 +118,36 @@ class SurfaceDensity(eqx.Module):
         if (tidal := getattr(self.profile, "tidal", None)) is not None:
             values["concentration"] = tidal / self.profile.core
         return values
+
+
+class ClusterOnSky(AbstractDensity):
+    """Density of one of the cluster's stars, f s / ∫ f s dA, up to ln f: a part of a `Product`.
+
+    With the positions as a `Subspace` beside proper motions, parallaxes or colours; positions have
+    no noise that matters.
+
+    Args:
+        surface: the cluster; its background plays no part.
+    """
+
+    surface: SurfaceDensity
+
+    def log_prob(self, x: Float[Array, " d"], noise: Float[Array, "d d"]) -> Float[Array, ""]:
+        """Log density of one star at x, y [arcmin⁻²]; zero beyond an edge is ln 10⁻³⁰⁰."""
+        share = self.surface.cluster(x[None])[0] / self.surface.n_inside
+        return jnp.log(jnp.maximum(share, _FAINTEST))
+
+
+class FieldOnSky(AbstractDensity):
+    """The same of one of the background's stars.
+
+    Args:
+        surface: the background; its cluster plays no part.
+    """
+
+    surface: SurfaceDensity
+
+    def log_prob(self, x: Float[Array, " d"], noise: Float[Array, "d d"]) -> Float[Array, ""]:
+        """Log density of one star at x, y [arcmin⁻²]."""
+        total = self.surface.expected - self.surface.n_inside
+        return jnp.log(self.surface.field(x[None])[0]) - jnp.log(total)

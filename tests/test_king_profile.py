@@ -21,7 +21,7 @@ from jaxcluster.maximum_likelihood import maximum_likelihood
 from jaxcluster.model_files import load_model
 from jaxcluster.run_king import read_field, shape_of
 from jaxcluster.sky_plane import to_sky
-from jaxcluster.surface_density import SurfaceDensity
+from jaxcluster.surface_density import ClusterOnSky, FieldOnSky, SurfaceDensity
 
 KEY = jax.random.key(0)
 N_CLUSTER, CORE, TIDAL, RADIUS, BACKGROUND = 500, 2.0, 12.0, 20.0, 0.38
@@ -162,6 +162,27 @@ def test_background_that_changes():
     total = float(jnp.exp(density.log_rate(jnp.asarray(grid))).sum()) * (41 / 800) ** 2
     assert total == pytest.approx(float(density.expected), rel=2e-3)
     assert np.isfinite(model.log_likelihood(at, stars_of(x)))
+
+
+def test_densities_of_one_star_make_the_same_mixture():
+    """Beside a proper motion that says nothing, Poisson's likelihood is that of a mixture."""
+    x = draw()
+    at = {n: jnp.asarray(float(v)) for n, v in TRUTH.items()}
+    surface = SurfaceDensity.of({**at, "position_angle": jnp.asarray(40.0)}, circle(RADIUS))
+    share = surface.n_inside / surface.expected
+    flat = jc.Subspace(
+        (2,), jc.GaussianMixture(jnp.ones(1), jnp.zeros((1, 1)), jnp.ones((1, 1, 1)))
+    )
+    parts = [
+        jc.Product((jc.Subspace((0, 1), sky), flat))
+        for sky in (ClusterOnSky(surface), FieldOnSky(surface))
+    ]
+    stars = jc.Stars(
+        np.column_stack([x, np.zeros(len(x))]), np.zeros((len(x), 3, 3)), ("x", "y", "pmra")
+    )
+    mixture = jc.Mixture(jnp.stack([share, 1 - share]), tuple(parts))
+    expected = surface.log_rate(jnp.asarray(x)) - jnp.log(surface.expected)
+    np.testing.assert_allclose(mixture(stars), expected - 0.5 * np.log(2 * np.pi), rtol=1e-10)
 
 
 @pytest.mark.parametrize(
