@@ -152,6 +152,11 @@ def warnings_of(results: list[Any]) -> list[str]:
             f"{share:.0f} % of the posterior lie beyond the footprint of {radius:.4g} arcmin, and "
             "its median assumes that the profile keeps its form there"
         )
+    if (empty := empty_edge(found)) > 0:
+        said.append(
+            f"--radius: the outer {empty:.0f} arcmin² of the footprint have no stars, and just "
+            "inside there are many; if the table ends there, take a smaller radius"
+        )
     if not np.isfinite(found.draws["n_cluster"]).all():
         said.append(
             "n_cluster: the whole profile holds infinitely many stars; n_inside counts those in "
@@ -174,6 +179,25 @@ def warnings_of(results: list[Any]) -> list[str]:
                 "weights make ln L that of fewer stars, not of the data: Bayes factors are a guide"
             )
     return said
+
+
+def empty_edge(found: Any) -> float:
+    """Area of the footprint outside the stars' convex hull [arcmin²], 0 where that is no wonder.
+
+    At the density of the outer half of the largest circle in the hull, whatever the fit says: it
+    may take the table's end for that of the cluster. Of n uniform stars in a circle 3.4 n^⅓ would
+    lie outside the hull of as many others (Rényi & Sulanke 1963); three times that number is
+    allowed, and ten.
+    """
+    from scipy.spatial import ConvexHull
+
+    footprint, x = found.field.footprint, found.field.x
+    hull, away = ConvexHull(x), np.hypot(*x.T)
+    outside = np.pi * footprint.radius**2 - hull.volume
+    edge = -float(hull.equations[:, -1].max())
+    outer = ((away > edge * 0.5**0.5) & (away < edge)).sum()
+    stars = outside * outer / (0.5 * np.pi * edge**2)
+    return outside if stars > 10 + 10 * len(x) ** (1 / 3) else 0.0
 
 
 def _evidence(result):

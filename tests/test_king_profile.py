@@ -276,6 +276,13 @@ def test_an_edge_beyond_the_footprint_is_a_lower_limit(field):
     assert any(line.startswith("r_tidal >") for line in summary["warnings"])
 
 
+def test_a_footprint_beyond_the_table_is_told(field):
+    centre = ["--centre", "0.05,30"]
+    summary = json.loads(run("king", field.path, "--radius", 30, *centre, "--json").stdout)
+    assert any(line.startswith("--radius") for line in summary["warnings"])
+    assert run("king", "--help").exit_code == 0
+
+
 def change(field, alter):
     table = field.table.copy()
     table = alter(table) or table
