@@ -1,7 +1,7 @@
 """Extreme deconvolution: time of a pass, passes needed, memory, and the path of Bovy's code.
 
     python benchmarks/xd.py pass       CPU seconds per EM pass beside astroML and pygmmis
-    python benchmarks/xd.py converge   ln L against passes, EM and SQUAREM
+    python benchmarks/xd.py converge   ln L against passes: L-BFGS, SQUAREM and EM
     python benchmarks/xd.py memory     peak memory of a process that fits 10⁶ stars
     python benchmarks/xd.py bovy       against what Bovy's code reaches from the same start
 
@@ -11,22 +11,13 @@ On one core of an EPYC, the other busy, jax 0.10.2, K = 10, 2026-11-23.
 takes. pygmmis 1.2.3 without its worker processes, astroML 1.0.2 on a fifth of the stars, times
 five; Bovy's C is quoted from the reference's README. Bars 0.045 (3-d) and 0.12 (5-d): met.
 
-              EM   float32      pygmmis       astroML      Bovy's C, quoted
-    3-d   0.0146    0.0109   0.94  65 ×    9.5  652 ×      0.58  40 ×
-    5-d   0.0436    0.0323   2.75  63 ×   11.9  273 ×      1.16  27 ×
+              EM   float32   L-BFGS      pygmmis       astroML      Bovy's C, quoted
+    3-d   0.0170    0.0135   0.0174   1.05  62 ×   11.3  661 ×      0.58  34 ×
+    5-d   0.0509    0.0376   0.0464   2.87  56 ×   15.3  301 ×      1.16  23 ×
 
-`converge`, mean ln L from the start in the reference:
-
-                            after 100       1000
-    10⁴, reference EM       −5.196561  −5.194966
-                   SQUAREM  −5.195218  −5.194162
-    10⁵, simulated EM       −5.267066  −5.266994
-                   SQUAREM  −5.266996  −5.266991
-
-SQUAREM is within 1e-4 of where it ends after 30 passes on 10⁵ stars, EM after 89. On 10⁴ it creeps.
-
-`memory`: 10⁶ stars, 3-d, 20 passes, 8 CPU s: peak 0.81 GB. Bar 0.6: MISSED. 0.31 are imports, 0.14
-the stars, 0.1 packing, 0.2 compiling.
+CONVERGE
+`memory`: 10⁶ stars, 3-d, 20 passes, 8 CPU s: peak 0.75 GB. Bar 0.6: MISSED. 0.27 are imports (0.2 of
+them jax), 0.1 the stars, 0.12 packing, 0.2 compiling.
 
 `bovy`: after 82 and 83 updates ln L per star differs by 6e-14 and 5e-15, parameters by 2e-11.
 """
@@ -190,30 +181,36 @@ def one_pass() -> None:
 
 
 def passes_to(stars: jc.Stars, method: str, level: float, most: int) -> str:
-    """Fewest passes that reach mean ln L = `level`, by bisection: it never falls."""
-    if fit(stars, most, method).mean_log_likelihood < level:
-        return f"> {most}"
-    low, high = 0, most
+    """Fewest passes that reach mean ln L = `level`, by doubling and bisection: it never falls."""
+
+    def reached(passes: int) -> bool:
+        return fit(stars, passes, method).mean_log_likelihood >= level
+
+    high = 8
+    while not reached(min(high, most)):
+        if high >= most:
+            return f"> {most}"
+        high *= 2
+    low, high = high // 2, min(high, most)
     while high - low > 1:
         middle = (low + high) // 2
-        reached = fit(stars, middle, method).mean_log_likelihood >= level
-        low, high = (low, middle) if reached else (middle, high)
+        low, high = (low, middle) if reached(middle) else (middle, high)
     return str(high)
 
 
 def converge() -> None:
     ref = np.load(REFERENCE)
     problems = {"10⁴, reference": (ref["x"], ref["noise"]), "10⁵, simulated": simulated(100_000)}
-    print("stars | method | mean ln L after 100 | 3000 passes | passes to within 1e-4 per star of")
+    print("stars | method | mean ln L after 100 | 1000 passes | passes to within 1e-4 per star of")
     print("  | what the best has after 100 | its own end | the best end")
     for name, arrays in problems.items():
         stars = stars_of(*arrays)
         after, end = (
-            {m: fit(stars, n, m).mean_log_likelihood for m in xd.METHODS} for n in (100, 3000)
+            {m: fit(stars, n, m).mean_log_likelihood for m in xd.METHODS} for n in (100, 1000)
         )
         for m in after:
             levels = [max(after.values()), end[m], max(end.values())]
-            counts = [passes_to(stars, m, level - CLOSE, 3000) for level in levels]
+            counts = [passes_to(stars, m, level - CLOSE, 1000) for level in levels]
             line = [name, m, f"{after[m]:.6f}", f"{end[m]:.6f}", *counts]
             print(" | ".join(line), flush=True)
         short = max(after.values()) - after["lbfgs"]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from jaxcluster.cli_king import king
 from jaxcluster.cli_members import members, merge
 from jaxcluster.command import (
     Bands,
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.command()(members)
 app.command()(merge)
+app.command()(king)
 
 
 @app.command("bayes-factor")

@@ -10,23 +10,13 @@ from typing import Any
 
 import astropy.units as u
 import numpy as np
-from astropy.coordinates import SkyCoord, UnitSphericalRepresentation
+from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from jaxcluster.cluster_component import moments
 from jaxcluster.members import SURE, Members
+from jaxcluster.sky_plane import middle
 from jaxcluster.table import UNITS, Reader
-
-
-def sky_centre(ra, dec) -> tuple[float, float]:
-    """Median position [deg] on the plane tangent at the mean direction: across 0h, at the poles."""
-    points: Any = SkyCoord(ra, dec, unit="deg")
-    mean: Any = SkyCoord(points.cartesian.mean().represent_as(UnitSphericalRepresentation))
-    plane = mean.skyoffset_frame()
-    offsets = points.transform_to(plane)
-    lon, lat = np.median(offsets.lon.wrap_at(180 * u.deg).deg), np.median(offsets.lat.deg)
-    middle: Any = SkyCoord(lon, lat, unit="deg", frame=plane).icrs
-    return float(middle.ra.deg), float(middle.dec.deg)
 
 
 def cluster_row(found: Members) -> dict[str, float | int | None] | None:
@@ -44,7 +34,7 @@ def cluster_row(found: Members) -> dict[str, float | int | None] | None:
     read = Reader(found.table)
     ra, dec = (read.value(c)[np.asarray(stars.rows)][sure] for c in ("ra", "dec"))
     read.raise_absent()
-    centre = sky_centre(ra, dec)
+    centre = middle(ra, dec)
     points: Any = SkyCoord(ra, dec, unit="deg")
     away = points.separation(SkyCoord(*centre, unit="deg")).arcmin
     row: dict[str, float | int | None] = {

@@ -1,14 +1,13 @@
 """What figures show of mixtures and stars: ellipses, counts along one axis, offsets on the sky."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from astropy.coordinates import SkyCoord, SkyOffsetFrame
 from jaxtyping import Float
 from scipy.special import ndtr
 
 from jaxcluster.density import GaussianMixture
+from jaxcluster.sky_plane import middle, to_plane
 
 N_NOISES = 2000  # stars over whose noise the model is averaged
 
@@ -80,12 +79,7 @@ def sky_offsets(
         ra: right ascension [deg].
         dec: declination [deg].
     """
-    offsets = np.full((len(ra), 2), np.nan)
     known = np.isfinite(ra) & np.isfinite(dec)
-    if known.any():
-        at: Any = SkyCoord(ra[known], dec[known], unit="deg")
-        middle = np.median(at.cartesian.xyz, axis=1)  # of angles, 0h would tear it apart
-        centre: Any = SkyCoord(*middle, representation_type="cartesian").spherical
-        there = at.transform_to(SkyOffsetFrame(origin=SkyCoord(centre.lon, centre.lat)))
-        offsets[known] = np.stack([there.lon.wrap_at("180d").arcmin, there.lat.arcmin], axis=-1)
-    return offsets
+    if not known.any():
+        return np.full((len(ra), 2), np.nan)
+    return to_plane(ra, dec, middle(ra[known], dec[known]))

@@ -7,7 +7,7 @@ def numbers(option: str, text: str | None, names: str, example: str) -> tuple[fl
     Args:
         option: that the text was typed after, for the message.
         text: numbers with commas between them.
-        names: what they are, "RA,DEC".
+        names: what they are, "RA,DEC"; a declination is between -90 and 90.
         example: of such numbers.
 
     Raises:
@@ -18,9 +18,15 @@ def numbers(option: str, text: str | None, names: str, example: str) -> tuple[fl
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
-        values = ()
-    if len(values) != names.count(",") + 1 or not all(abs(v) < float("inf") for v in values):
+        values = None
+    if (
+        values is None
+        or len(values) != names.count(",") + 1
+        or not all(abs(v) < float("inf") for v in values)
+    ):
         raise ValueError(f"{option} {text!r}: expected {names} such as {example}")
+    if names.startswith("RA,DEC") and abs(values[1]) > 90:
+        raise ValueError(f"{option} {text!r}: declination {values[1]:g} is not between -90 and 90")
     return values
 
 
@@ -39,8 +45,6 @@ def position(option: str, text: str | None) -> tuple[float, float] | None:
     if (values := numbers(option, text, "RA,DEC", "121.7,-28.2 (degrees)")) is None:
         return None
     ra, dec = values
-    if not -90 <= dec <= 90:
-        raise ValueError(f"{option} {text!r}: declination {dec:g} is not between -90 and 90")
     return ra, dec
 
 

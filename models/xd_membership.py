@@ -32,9 +32,7 @@ from numpyro.distributions import LKJ, Dirichlet, HalfCauchy, Normal
 import jaxcluster as jc
 from jaxcluster import xd
 
-LEAST_EIGENVALUE = (
-    0.01  # of a correlation matrix to start from: EM goes to the edge of what there is
-)
+LEAST_EIGENVALUE = 0.01  # of a correlation matrix to start from: EM goes to the edge of what is
 LEAST_DISPERSION = 0.1  # to start from, in units of the smallest error of the column
 
 
@@ -49,9 +47,9 @@ def build(stars, *, mixture=None, k=2, key=None, prior=None):
     - ``dispersion`` [k, d]: s_k, intrinsic standard deviations in the units of the columns.
     - ``correlation`` [k, d, d]: C_k, intrinsic correlations; absent for one column.
 
-    Look whether component 0 is the cluster: one of a few per cent of the stars is missed by the
-    starts of `xd.fit`, and component 0 is a part of the field then. Give as `mixture` what
-    `xd.fit` makes of an `init` that has a component where the literature puts the cluster.
+    Look whether component 0 is the cluster: `xd.fit` may miss one of few stars, and component 0 is
+    a part of the field then. Give as `mixture` what `xd.fit` makes of an `init` that has a
+    component where the literature puts the cluster.
 
     The model's ``cluster`` is the density of component 0, so that membership is
     ``weight[0] * exp(model.cluster(parameters)(stars) - model.pointwise(parameters, stars))``.

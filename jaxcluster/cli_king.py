@@ -1,0 +1,70 @@
+"""The command `jaxcluster king`."""
+
+from typing import Annotated
+
+import typer
+
+from jaxcluster.command import Json, Method, Out, Seed, Table, emit, errors, progress, start
+
+
+def king(
+    table: Table,
+    profile: Annotated[
+        str | None, typer.Option(help="king62 (default), generalised, untruncated, eff, plummer.")
+    ] = None,
+    beta: Annotated[
+        str | None, typer.Option(help="1, 2 or free, of the generalised profile.")
+    ] = None,
+    centre: Annotated[
+        str | None, typer.Option(help="RA,DEC [deg]; by default the median position.")
+    ] = None,
+    radius: Annotated[
+        float | None,
+        typer.Option(
+            help="Of a circular footprint [arcmin]; stars beyond are dropped. By default the "
+            "largest circle about the centre inside the stars' convex hull."
+        ),
+    ] = None,
+    hole: Annotated[
+        list[str] | None, typer.Option(help="RA,DEC,R [deg, deg, arcmin] of a circle to leave out.")
+    ] = None,
+    probability: Annotated[
+        str | None, typer.Option(help="Column of membership probabilities, as weights.")
+    ] = None,
+    gradient: Annotated[
+        bool, typer.Option("--gradient", help="A background that changes linearly.")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Evidence of other profiles too.")
+    ] = False,
+    method: Method = "fast",
+    seed: Seed = 0,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Structure of a cluster: radii, densities, shape, from the positions of its stars or a field.
+
+    Every star counts by itself, as a Poisson process of a profile and a uniform background inside
+    the footprint; no rings. A tidal radius that the data do not bound is given as a lower limit.
+    """
+    start()
+    from jaxcluster.king_summary import print_king
+    from jaxcluster.run_king import run_king
+
+    with errors(), progress() as say:
+        _, summary = run_king(
+            table,
+            profile=profile,
+            beta=beta,
+            centre=centre,
+            radius=radius,
+            holes=hole,
+            probability=probability,
+            gradient=gradient,
+            compare=compare,
+            method=method,
+            seed=seed,
+            out=out,
+            say=say,
+        )
+    emit(summary, as_json, print_king)
