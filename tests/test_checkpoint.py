@@ -130,7 +130,7 @@ def test_a_checkpoint_of_another_run_is_refused(stopped, what):
 
 def test_a_checkpoint_of_other_versions_is_refused(stopped, monkeypatch):
     arguments, folder = stopped
-    monkeypatch.setattr(checkpoint, "version", lambda name: "99")
+    monkeypatch.setattr(checkpoint, "versions", lambda: {"jax": "99"})
     with pytest.raises(ValueError, match="other versions"):
         jc.nested(**arguments, checkpoint=folder)
 
