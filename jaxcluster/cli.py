@@ -449,6 +449,7 @@ def king(
     compare: Annotated[
         bool, typer.Option("--compare", help="Evidence of other profiles too.")
     ] = False,
+    binned: Annotated[bool, typer.Option("--binned", help="Rings and least squares too.")] = False,
     method: Method = "fast",
     seed: Seed = 0,
     out: Out = None,
@@ -474,6 +475,7 @@ def king(
             probability=probability,
             gradient=gradient,
             compare=compare,
+            binned=binned,
             method=method,
             seed=seed,
             out=out,
