@@ -10,7 +10,6 @@ area,
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from astropy.table import Table
@@ -93,12 +92,12 @@ class Within(AbstractProfile):
 
 def ring_integrals(
     footprint: Footprint,
-    edges: Float[np.ndarray, " k+1"],
+    edges: Float[np.ndarray, " k"],
     profile: AbstractProfile | None = None,
     centre: Float[ArrayLike, "2"] | tuple[float, float] = (0.0, 0.0),
     ellipticity: float | Float[ArrayLike, ""] = 0.0,
     position_angle: float | Float[ArrayLike, ""] = 0.0,
-) -> Float[np.ndarray, " k"]:
+) -> Float[np.ndarray, " rings"]:
     """∫ f s dA over the part of each ring that is in the footprint.
 
     Where an edge crosses the outline, the integrand along that has a kink: there the error is some
@@ -113,14 +112,20 @@ def ring_integrals(
         position_angle: of their major axis [deg].
     """
     density = Flat(max(footprint.radius, 1e-3)) if profile is None else profile
+    place = [jnp.asarray(v, float) for v in (centre, ellipticity, position_angle)]
+    enclosed = [
+        float(_enclosed(footprint, density, jnp.asarray(r, float), *place)) if r > 0 else 0.0
+        for r in edges
+    ]
+    return np.diff(enclosed)
 
-    @jax.jit
-    def enclosed(radius):
-        # pyright counts the abstract core, a property here, among the arguments
-        inside = Within(density, radius)  # pyright: ignore[reportCallIssue]
-        return footprint.integral(inside, centre, ellipticity, position_angle)
 
-    return np.diff([float(enclosed(radius)) if radius > 0 else 0.0 for radius in edges])
+@eqx.filter_jit
+def _enclosed(footprint, profile, radius, centre, ellipticity, position_angle):
+    """∫ f s dA within a radius; compiled once for a footprint."""
+    # pyright counts the abstract core, a property here, among the arguments
+    inside = Within(profile, radius)  # pyright: ignore[reportCallIssue]
+    return footprint.integral(inside, centre, ellipticity, position_angle)
 
 
 def ring_edges(
@@ -155,7 +160,7 @@ def ring_edges(
 def ring_table(
     x: Float[np.ndarray, "n 2"],
     footprint: Footprint,
-    edges: Float[np.ndarray, " k+1"],
+    edges: Float[np.ndarray, " k"],
     centre: Float[ArrayLike, "2"] | tuple[float, float] = (0.0, 0.0),
     weights: Float[np.ndarray, " n"] | None = None,
 ) -> Table:
@@ -201,7 +206,7 @@ def ring_table(
 
 def ring_of(
     x: Float[ArrayLike, "n 2"],
-    edges: Float[np.ndarray, " k+1"],
+    edges: Float[np.ndarray, " k"],
     centre: Float[ArrayLike, "2"] | tuple[float, float] = (0.0, 0.0),
     ellipticity: float | Float[ArrayLike, ""] = 0.0,
     position_angle: float | Float[ArrayLike, ""] = 0.0,
