@@ -57,8 +57,11 @@ def binned_summary(binned: "RadialProfile", field: "Field") -> dict[str, Any]:
     for fit in binned.fits:
         rows: dict[str, dict[str, float | None]] = {}
         beyond = fit.parameters["r_tidal"] > reach or "r_tidal" in fit.at_bound
+        # β = 1: inside its limiting radius that and the background are one constant
+        blurred = np.isnan(fit.covariance).all()
         for name, value in fit.parameters.items():
             follows = name == "concentration" and "r_tidal" in fit.at_bound
+            follows |= blurred and name not in ("amplitude", "r_core")
             hidden = name in fit.at_bound or follows
             error = fit.errors[name]
             known = np.isfinite(error) and not hidden
@@ -71,6 +74,10 @@ def binned_summary(binned: "RadialProfile", field: "Field") -> dict[str, Any]:
             said.append(
                 f"binned, beta {fit.beta}: r_tidal > {fit.tidal_limit:.3g} arcmin is a lower limit "
                 f"(95 %), the rings end at {reach:.4g} arcmin"
+            )
+        if blurred:
+            said.append(
+                f"binned, beta {fit.beta}: the rings do not tell its edge from a background"
             )
         said += [
             f"binned, beta {fit.beta}: {name} is at the bound of what was allowed"

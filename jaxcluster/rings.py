@@ -212,7 +212,10 @@ def ring_of(
     position_angle: float | Float[ArrayLike, ""] = 0.0,
 ):
     """Index of the ring that each star is in, −1 for none; arguments as in `ring_integrals`."""
-    d = jnp.asarray(x) - jnp.asarray(centre)
-    away = np.sqrt(np.asarray(elliptical_square(d, ellipticity, position_angle)))
+    d = np.asarray(x, float) - np.asarray(centre, float)
+    away = np.hypot(*d.T)
+    if np.any(np.asarray(ellipticity) != 0):  # else without jax, which compiles for each n
+        square = elliptical_square(jnp.asarray(d), ellipticity, position_angle)
+        away = np.sqrt(np.asarray(square))
     which = np.searchsorted(edges, away, side="right") - 1
     return np.where((which >= 0) & (which < len(edges) - 1), which, -1)

@@ -175,6 +175,19 @@ def test_an_edge_that_rings_do_not_reach_is_a_limit():
     assert len(radial_profile_figure(found).axes) == 2
 
 
+def test_an_edge_that_is_one_with_the_background():
+    """β = 1, all rings inside r_cl: k/√(1 + (r_cl/r_c)²) and n_bg are one constant."""
+    footprint, x = circle(8.0), simulated(n=1500, core=3.0, tidal=18.0, beta=1, radius=8.0)
+    found = radial_profile(x, footprint, betas=(1,))
+    summary = binned_summary(found, Field(x, None, footprint, (10.0, 20.0), 8.0, {}))
+    rows = summary["fits"][0]["parameters"]
+    assert rows["background_density"]["value"] is None
+    assert rows["concentration"]["value"] is None
+    assert rows["r_tidal"]["lower_limit"] > 5
+    assert rows["r_core"]["value"] == pytest.approx(3.0, rel=0.5)
+    json.dumps(summary, allow_nan=False)
+
+
 def test_no_background_is_at_a_bound():
     x = simulated(n=800, tidal=60.0, background=0.0)
     fit = radial_profile(x, circle(RADIUS), betas=(2,)).fits[0]
