@@ -15,8 +15,8 @@ five; Bovy's C is quoted from the reference's README. Bars 0.045 (3-d) and 0.12 
     3-d   0.0170    0.0135   0.0174   1.05  62 ×   11.3  661 ×      0.58  34 ×
     5-d   0.0509    0.0376   0.0464   2.87  56 ×   15.3  301 ×      1.16  23 ×
 
-`converge`, from the start in the reference; mean ln L, and passes to within 1e-4 per star of what the
-best has after 100 passes, of the method's own end and of the best end:
+`converge`, from the start in the reference; mean ln L, and passes to within 1e-4 per star of what
+the best has after 100 passes, of the method's own end and of the best end:
 
                             after 100       1000   best of 100   own end   best end
     10⁴, reference L-BFGS   −5.194550  −5.194405            88       348     > 1000
@@ -29,8 +29,8 @@ best has after 100 passes, of the method's own end and of the best end:
 The 10⁴ have several maxima. Bar, after 100 passes within 1e-4 of the best: met by L-BFGS, the
 default.
 
-`memory`: 10⁶ stars, 3-d, 20 passes, 8 CPU s: peak 0.75 GB. Bar 0.6: MISSED. 0.27 are imports (0.2 of
-them jax), 0.1 the stars, 0.12 packing, 0.2 compiling.
+`memory`: 10⁶ stars, 3-d, 20 passes, 8 CPU s: peak 0.75 GB. Bar 0.6: MISSED. 0.27 are imports (0.2
+of them jax), 0.1 the stars, 0.12 packing, 0.2 compiling.
 
 `bovy`: after 82 and 83 updates ln L per star differs by 6e-14 and 5e-15, parameters by 2e-11.
 """

@@ -37,6 +37,7 @@ def king(
     compare: Annotated[
         bool, typer.Option("--compare", help="Evidence of other profiles too.")
     ] = False,
+    binned: Annotated[bool, typer.Option("--binned", help="Rings and least squares too.")] = False,
     method: Method = "fast",
     seed: Seed = 0,
     out: Out = None,
@@ -62,6 +63,7 @@ def king(
             probability=probability,
             gradient=gradient,
             compare=compare,
+            binned=binned,
             method=method,
             seed=seed,
             out=out,

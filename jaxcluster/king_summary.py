@@ -228,6 +228,8 @@ def print_king(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from jaxcluster.king_output import print_binned
+
     out = Console(highlight=False)
     centre = summary["centre"]
     dropped = ", ".join(f"{n} {why}" for why, n in summary["n_dropped"].items() if n)
@@ -261,6 +263,8 @@ def print_king(summary: dict[str, Any]) -> None:
             f"ln Z = {summary['log_evidence']:.2f} ± {summary['log_evidence_error']:.2f}, of a "
             f"uniform field {summary['log_evidence_uniform']:.2f}"
         )
+    if summary["binned"] is not None:
+        print_binned(summary["binned"], summary["units"])
     for line in summary["warnings"]:
         out.print(f"[bold yellow]warning:[/] {line}", soft_wrap=True)
     out.print(

@@ -84,26 +84,14 @@ def ring_counts(found: Found, centre: np.ndarray) -> dict[str, Any]:
     """
     from scipy.stats import chi2
 
-    from jaxcluster.outline import Circle, nodes
+    from jaxcluster.rings import ring_edges, ring_integrals
 
     footprint = found.field.footprint
     away = np.hypot(*(found.field.x - centre).T)
     w = np.ones(len(away)) if found.field.weights is None else found.field.weights
     most = max(footprint.radius - np.hypot(*centre), 0.5 * footprint.radius)
-    inside = np.sort(away[away < most])
-    edges = [0.0]
-    for edge in np.geomspace(max(inside[min(10, len(inside) - 1)], 0.003 * most), most, 24):
-        if (edge == most) or ((inside >= edges[-1]) & (inside < edge)).sum() >= 10:
-            edges.append(float(edge))
-    edges = np.array(edges)
-
-    def covered(radius):
-        if radius == 0:
-            return 0.0
-        p, s = nodes(Circle(float(centre[0]), float(centre[1]), float(radius)), footprint.holes)
-        return 0.5 * float((p[:, 0] * s[:, 1] - p[:, 1] * s[:, 0]).sum())
-
-    area = np.diff([covered(r) for r in edges])
+    edges = ring_edges(away, most)
+    area = ring_integrals(footprint, edges, centre=centre)
     which = np.digitize(away, edges) - 1
     sums = [np.array([(v[which == i]).sum() for i in range(len(area))]) for v in (w, w**2)]
     seen = area > 1e-6

@@ -1,6 +1,5 @@
 """From a table of positions to the structure of its cluster: what `king` runs."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ COMPARED = (("king62", None), ("generalised", 1), ("eff", None), ("plummer", Non
 UNITS = {
     "r_core": "arcmin",
     "r_tidal": "arcmin",
+    "amplitude": "arcmin-2",
     "x_centre": "arcmin",
     "y_centre": "arcmin",
     "central_density": "arcmin-2",
@@ -170,6 +170,7 @@ def run_king(
     probability: str | None = None,
     gradient: bool = False,
     compare: bool = False,
+    binned: bool = False,
     method: str = "fast",
     seed: int,
     out: Path | None = None,
@@ -181,7 +182,9 @@ def run_king(
 
     import jax
 
+    from jaxcluster.king_output import binned_summary, write
     from jaxcluster.king_summary import comparison, table_of, warnings_of
+    from jaxcluster.radial_profile import radial_profile
     from jaxcluster.run import CHECKPOINT, sampler_of
 
     begin = time.process_time()
@@ -190,6 +193,10 @@ def run_king(
         raise ValueError("--method nuts: it gives no evidence to --compare; take fast or nested")
     try:
         field = read_field(path, centre=centre, radius=radius, holes=holes, probability=probability)
+        rings = None
+        if binned:  # about a given centre as it is, else about the densest place
+            at = (0.0, 0.0) if centre else None
+            rings = radial_profile(field.x, field.footprint, centre=at, weights=field.weights)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     say(f"{len(field.x)} stars within {field.radius:.4g} arcmin")
@@ -220,6 +227,7 @@ def run_king(
         "log_evidence_error": attributes.get("log_evidence_error"),
         "log_evidence_uniform": float(model.null(None)),  # pyright: ignore[reportOptionalCall]
         "comparison": comparison(results) if compare else None,
+        "binned": None if rings is None else binned_summary(rings, field),
         "warnings": warnings_of(results),
         "priors": _priors(model),
         "method": attributes["method"],
@@ -229,7 +237,7 @@ def run_king(
     }
     if out is not None:
         say(f"writing {out}")
-        write(found, summary, out)
+        write(found, summary, out, rings)
     accounts = [f.posterior["posterior"].attrs for f, _ in results]
     summary["compile_seconds"] = sum(a["compile_seconds"] for a in accounts)
     spent = time.process_time() - begin + sum(a["resumed_seconds"] for a in accounts)
@@ -262,23 +270,3 @@ def label(profile: str, beta: int | None) -> str:
 
 def _prefixed(say, name, line):
     say(f"{name}: {line}")
-
-
-def write(found: Found, summary: dict[str, Any], folder: Path) -> None:
-    """Write posterior.nc, summary.json and the figures."""
-    from jaxcluster.output import save_posterior, whole
-    from jaxcluster.plot_king import corner_figure, profile_figure
-    from jaxcluster.plot_king_sky import sky_figure
-    from jaxcluster.run import finite
-
-    with whole(folder) as scratch:
-        if "log_likelihood" in found.posterior:  # of each star at each draw: a gigabyte at 10⁵
-            del found.posterior["log_likelihood"]
-        save_posterior(found.posterior, scratch)
-        (scratch / "summary.json").write_text(json.dumps(finite(summary), indent=2))
-        for name, draw in (
-            ("profile", profile_figure),
-            ("sky", sky_figure),
-            ("corner", corner_figure),
-        ):
-            draw(found, summary).savefig(scratch / f"{name}.png", dpi=150)

@@ -225,7 +225,8 @@ def field(tmp_path_factory):
 
 def test_command(field):
     out = field.folder / "out"
-    result = run("king", field.path, "--radius", 20, "--centre", "0.05,30", "--out", out, "--json")
+    options = ["--radius", 20, "--centre", "0.05,30", "--binned"]
+    result = run("king", field.path, *options, "--out", out, "--json")
     assert result.exit_code == 0, result.stderr
     summary = json.loads(result.stdout)
     names = {"r_core", "r_tidal", "central_density", "background_density", "beta", "ellipticity"}
@@ -248,7 +249,12 @@ def test_command(field):
     assert summary["log_evidence"] > summary["log_evidence_uniform"] + 50
     assert summary["cpu_seconds"] > 0
     assert {"seed", "versions", "radius"} <= set(summary)
-    for name in ("profile.png", "sky.png", "corner.png", "posterior.nc", "summary.json"):
+    assert [fit["beta"] for fit in summary["binned"]["fits"]] == [1, 2]
+    two = summary["binned"]["fits"][1]["parameters"]
+    assert two["r_core"]["value"] == pytest.approx(r["r_core"]["median"], rel=0.5)
+    assert summary["binned"]["centre"]["dec"] == pytest.approx(30.0, abs=1e-6)
+    names = ("profile.png", "sky.png", "corner.png", "posterior.nc", "summary.json")
+    for name in (*names, "rings.ecsv", "binned.png"):
         assert (out / name).stat().st_size > 1000
 
 
