@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray
 
 from jaxcluster.model import Flat, Model, Parameters
-from jaxcluster.sample import as_rows, require_finite
+from jaxcluster.sample import Stopwatch, as_rows, require_finite
 
 STEP = 1e-4  # of z, for derivatives
 FAR = 6.0  # |z| in an interval: Φ(−6) = 10⁻⁹ of it from a bound
@@ -58,10 +58,13 @@ def maximum_likelihood(
     """
     from scipy.optimize import minimize
 
-    flat = Flat(model, data)
-    rows, unravel = as_rows(jax.vmap(flat.draw)(jax.random.split(key, search)))
+    flat, watch = Flat(model, data), Stopwatch()
+    keys = jax.random.split(key, search)
+    rows, unravel = as_rows(watch.compile(jax.vmap(flat.draw), keys)(keys))
 
-    slope = jax.jit(jax.value_and_grad(lambda row: -flat.log_likelihood(unravel(row))))
+    slope = watch.compile(
+        jax.value_and_grad(lambda row: -flat.log_likelihood(unravel(row))), rows[0]
+    )
 
     def objective(row):
         value, gradient = slope(row)
@@ -75,11 +78,11 @@ def maximum_likelihood(
     ]
     top = min(ends, key=lambda end: end.fun)
 
-    @jax.jit
     def describe(row):
         parameters = flat.parameters(unravel(row))
         return {**parameters, **(derived(parameters) if derived else {})}
 
+    describe = watch.compile(describe, top.x)
     parameters = describe(top.x)
     _, rebuild = ravel_pytree(parameters)
     # differences: what second derivatives take to compile is many times the rest
