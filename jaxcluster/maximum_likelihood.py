@@ -78,11 +78,11 @@ def maximum_likelihood(
     ]
     top = min(ends, key=lambda end: end.fun)
 
-    def describe(row):
+    def values_at(row):
         parameters = flat.parameters(unravel(row))
         return {**parameters, **(derived(parameters) if derived else {})}
 
-    describe = watch.compile(describe, top.x)
+    describe = watch.compile(values_at, top.x)
     parameters = describe(top.x)
     _, rebuild = ravel_pytree(parameters)
     # differences: what second derivatives take to compile is many times the rest
