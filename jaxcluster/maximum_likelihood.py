@@ -18,6 +18,7 @@ from jaxcluster.model import Flat, Model, Parameters
 from jaxcluster.sample import Stopwatch, as_rows, require_finite
 
 STEP = 1e-4  # of z, for derivatives
+FLAT = 1e-10  # of the largest curvature: as good as none, and no matrix to invert
 FAR = 6.0  # |z| in an interval: Φ(−6) = 10⁻⁹ of it from a bound
 
 
@@ -89,7 +90,8 @@ def maximum_likelihood(
     hessian = _differences(lambda row: objective(row)[1], top.x)
     jacobian = _differences(lambda row: np.asarray(ravel_pytree(describe(row))[0]), top.x)
     errors, hessian = np.full(len(jacobian), np.nan), 0.5 * (hessian + hessian.T)
-    if np.linalg.eigvalsh(hessian)[0] > 0:
+    curvatures = np.linalg.eigvalsh(hessian)
+    if curvatures[0] > FLAT * curvatures[-1]:
         errors = np.sqrt(np.einsum("ai,ij,aj->a", jacobian, np.linalg.inv(hessian), jacobian))
     z = unravel(top.x)
     return Maximum(
