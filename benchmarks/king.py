@@ -255,13 +255,13 @@ def coverage(n: int, sampler: str, settings=(SIX[1], SIX[5])) -> None:
 FROM_PRIOR = {"n_inside": (30.0, 150.0), "background_density": (0.1, 0.2)}
 
 
-def ranks(n: int, sampler: str) -> None:
+def ranks(n: int, sampler: str, first: int = 2000) -> None:
     """Ranks of truths drawn from the prior: uniform, and coverage exact, if all is right."""
     prior = {name: Uniform(*ends) for name, ends in FROM_PRIOR.items()}
     found: dict[str, list[float]] = {name: [] for name in WATCHED}
     begin = time.process_time()
     for seed in range(n):
-        rng = np.random.default_rng(2000 + seed)
+        rng = np.random.default_rng(first + seed)
         truth = {name: rng.uniform(*ends) for name, ends in FROM_PRIOR.items()}
         truth["r_core"] = RADIUS / 300 * 300 ** rng.uniform()
         truth["r_tidal"] = RADIUS / 30 * 300 ** rng.uniform()
@@ -459,6 +459,8 @@ def main() -> None:
         one = commands.add_parser(name)
         one.add_argument("n", type=int, nargs="?", default=100)
         one.add_argument("sampler", choices=SAMPLERS, nargs="?", default="nuts")
+        if name == "ranks":
+            one.add_argument("first", type=int, nargs="?", default=2000)
     commands.add_parser("time")
     one = commands.add_parser("clusters")
     one.add_argument("data", type=Path)
@@ -472,8 +474,10 @@ def main() -> None:
         times()
     elif given.what == "clusters":
         clusters(given.data, given.only)
+    elif given.what == "ranks":
+        ranks(given.n, given.sampler, given.first)
     else:
-        {"coverage": coverage, "ranks": ranks, "limits": limits}[given.what](given.n, given.sampler)
+        {"coverage": coverage, "limits": limits}[given.what](given.n, given.sampler)
 
 
 if __name__ == "__main__":
