@@ -15,9 +15,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray
 
 from jaxcluster.model import Flat, Model, Parameters
-from jaxcluster.sample import as_rows, require_finite
+from jaxcluster.sample import Stopwatch, as_rows, require_finite
 
 STEP = 1e-4  # of z, for derivatives
+FLAT = 1e-10  # of the largest curvature: as good as none, and no matrix to invert
 FAR = 6.0  # |z| in an interval: Φ(−6) = 10⁻⁹ of it from a bound
 
 
@@ -58,10 +59,13 @@ def maximum_likelihood(
     """
     from scipy.optimize import minimize
 
-    flat = Flat(model, data)
-    rows, unravel = as_rows(jax.vmap(flat.draw)(jax.random.split(key, search)))
+    flat, watch = Flat(model, data), Stopwatch()
+    keys = jax.random.split(key, search)
+    rows, unravel = as_rows(watch.compile(jax.vmap(flat.draw), keys)(keys))
 
-    slope = jax.jit(jax.value_and_grad(lambda row: -flat.log_likelihood(unravel(row))))
+    slope = watch.compile(
+        jax.value_and_grad(lambda row: -flat.log_likelihood(unravel(row))), rows[0]
+    )
 
     def objective(row):
         value, gradient = slope(row)
@@ -75,18 +79,19 @@ def maximum_likelihood(
     ]
     top = min(ends, key=lambda end: end.fun)
 
-    @jax.jit
-    def describe(row):
+    def values_at(row):
         parameters = flat.parameters(unravel(row))
         return {**parameters, **(derived(parameters) if derived else {})}
 
+    describe = watch.compile(values_at, top.x)
     parameters = describe(top.x)
     _, rebuild = ravel_pytree(parameters)
     # differences: what second derivatives take to compile is many times the rest
     hessian = _differences(lambda row: objective(row)[1], top.x)
     jacobian = _differences(lambda row: np.asarray(ravel_pytree(describe(row))[0]), top.x)
     errors, hessian = np.full(len(jacobian), np.nan), 0.5 * (hessian + hessian.T)
-    if np.linalg.eigvalsh(hessian)[0] > 0:
+    curvatures = np.linalg.eigvalsh(hessian)
+    if curvatures[0] > FLAT * curvatures[-1]:
         errors = np.sqrt(np.einsum("ai,ij,aj->a", jacobian, np.linalg.inv(hessian), jacobian))
     z = unravel(top.x)
     return Maximum(

@@ -77,12 +77,15 @@ class SurfaceDensity(eqx.Module):
 
     def cluster(self, x: Float[Array, "n 2"]) -> Float[Array, " n"]:
         """Density of the cluster at each place."""
-        square = elliptical_square(x - self.centre, self.ellipticity, self.position_angle)
+        # column by column: the gradient of 10⁵ stars takes 1.7 ms CPU, of x − centre 3.7
+        d = jnp.stack([x[:, a] - self.centre[a] for a in (0, 1)], axis=-1)
+        square = elliptical_square(d, self.ellipticity, self.position_angle)
         return self.amplitude * self.profile.at(square)
 
     def field(self, x: Float[Array, "n 2"]) -> Float[Array, " n"]:
         """Density of the background at each place."""
-        return self.background * (1.0 + x @ self.gradient / self.footprint.radius)
+        slope = x[:, 0] * self.gradient[0] + x[:, 1] * self.gradient[1]
+        return self.background * (1.0 + slope / self.footprint.radius)
 
     @property
     def expected(self) -> Float[Array, ""]:

@@ -112,7 +112,8 @@ def build(
 
     def pointwise(parameters, stars):  # those of `build`, as their weights are
         density = SurfaceDensity.of(parameters, footprint, profile, beta)
-        return w * density.log_rate(filled.x) - density.expected / len(stars)
+        # real.sum() and not len(stars), or each number of stars would compile anew
+        return w * density.log_rate(filled.x) - density.expected / real.sum()
 
     def null(stars):  # ∫ bⁿ exp(−b A) db over the prior of b
         whole = jnp.log(gammainc(n + 1, most)) + gammaln(n + 1)

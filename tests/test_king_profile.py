@@ -125,6 +125,17 @@ def test_posterior_covers_the_truth(sampler):
         assert attributes["log_evidence"] > 50 + float(model.null(None))
 
 
+def test_maximum_where_one_parameter_does_not_matter():
+    prior = {"a": dist.Uniform(0.0, 1.0), "b": dist.Uniform(0.0, 1.0)}
+
+    def pointwise(p, data):
+        return -50.0 * (p["a"] - 0.3) ** 2 - 1e-30 * p["b"][None] ** 2
+
+    found = maximum_likelihood(jc.Model(prior, pointwise), None, key=KEY)
+    assert found.parameters["a"] == pytest.approx(0.3)
+    assert np.isnan(found.errors["b"])
+
+
 def test_weights_count_stars():
     x = draw(n=60, background=0.05)
     weights = np.random.default_rng(1).integers(1, 3, len(x)).astype(float)
