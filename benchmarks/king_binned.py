@@ -19,7 +19,8 @@ NGC 2168: the paper's numbers are those of a 40′ footprint. There β = 1 has r
 (rings of 2′), r_c = 6.4 ± 0.9′, and χ² hardly knows one β from the other; r_cl of β = 1 grows from
 26′ to 44′ with the footprint, from 30′ to 66′, as an edge that the fit makes at the last rings
 would, its r_c shrinks from 7.6′ to 5.5′, and at 60′ and more β = 2 is better, with an r_c that
-stays at 12 to 13′ from 40′ on. This sample is of members, so n_bg is what is left of the field among them.
+stays at 12 to 13′ from 40′ on. This sample is of members, so n_bg is what is left of the field
+among them.
 """
 
 import argparse
