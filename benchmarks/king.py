@@ -1,6 +1,15 @@
 """Structure of clusters: against a reference, simulated truth, the binned fit, and the literature.
 
-python benchmarks/king.py reference [DATA/../reference]
+    python benchmarks/king.py reference FOLDER           ln L and the maximum of king_synthetic.npz
+    python benchmarks/king.py simulations [N]            maximum likelihood and rings against truth
+    python benchmarks/king.py coverage [N] [SAMPLER]     68 and 95 % intervals at fixed truths
+    python benchmarks/king.py ranks [N] [SAMPLER]        of truths drawn from the prior
+    python benchmarks/king.py limits [N] [SAMPLER]       how often r_t is a limit, and a right one
+    python benchmarks/king.py time                       a likelihood, NUTS, the evidence; bars
+    python benchmarks/king.py clusters DATA [NAME]       real ones beside the literature
+
+Six settings of simulations: 50, 300 and 1500 stars, r_t 0.6 and 2 of the footprint's radius.
+Figures are not written down here yet: the runs of issue 5 are to come.
 """
 
 import argparse
@@ -451,7 +460,9 @@ def written(row: dict[str, Any]) -> str:
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(usage=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="what", required=True)
     commands.add_parser("reference").add_argument("folder", type=Path)
     commands.add_parser("simulations").add_argument("n", type=int, nargs="?", default=100)
