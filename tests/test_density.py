@@ -19,8 +19,11 @@ import jaxcluster
 from jaxcluster.cmd import ErrorModel, PopulationModel
 from jaxcluster.density import AbstractDensity, GaussianMixture, Mixture, Product, Subspace
 from jaxcluster.field import published_kde
+from jaxcluster.footprint import box
 from jaxcluster.isochrone import load_grid
+from jaxcluster.king import King
 from jaxcluster.stars import Stars
+from jaxcluster.surface_density import ClusterOnSky, FieldOnSky, SurfaceDensity
 
 COLUMNS = ("G", "BP-RP")
 LIMITS = (10.0, 15.0)
@@ -76,6 +79,13 @@ def field():
     return published_kde(Stars(x, np.broadcast_to(1e-4 * np.eye(2), (80, 2, 2)), COLUMNS), LIMITS)
 
 
+def surface():
+    """Of a cluster on the plane of these tests, as if it were the sky."""
+    profile = King(0.5, 1.5)
+    footprint = box(5.0, 4.0, centre=(12.5, 1.0))
+    return SurfaceDensity(profile, footprint, 30.0, 5.0, (12.3, 0.9), 0.2, 30.0, (0.2, -0.1))
+
+
 CONSTRUCTORS = {
     "GaussianMixture": gaussian_mixture,
     "Mixture": mixture,
@@ -83,6 +93,8 @@ CONSTRUCTORS = {
     "Subspace": lambda: Subspace((0,), one_column(12.5, 0.1)),
     "PopulationDensity": population,
     "FieldDensity": field,
+    "ClusterOnSky": lambda: ClusterOnSky(surface()),
+    "FieldOnSky": lambda: FieldOnSky(surface()),
 }
 # A subspace of the magnitude alone is constant in colour: its integral is a test of its own.
 IN_THE_PLANE = [name for name in CONSTRUCTORS if name != "Subspace"]
