@@ -59,16 +59,16 @@ With 300 stars or more and the edge inside, errors are right; the binned fit the
 of 50 stars, and of r_t outside the footprint, are no guide, and those left after the fits without a
 maximum are a biased choice.
 
-`coverage 50`, nuts, ellipticity 0.2 (commit 4a2a14e; 50 clusters and not 100: expected scatter 7
-and 3 points): mean rank of the truth, 68 and 95 % intervals.
+`coverage 100`, nuts, ellipticity 0.2, 2.0 and 3.8 CPU s each: mean rank of the truth, 68 and 95 %
+intervals [%], to be expected with a scatter of 5 and 2.
 
                        N 300, r_t 18′            N 1500, r_t 60′
-               r_core  0.55 ± 0.04   68    98    0.56 ± 0.04   76    96
-              r_tidal  0.48 ± 0.04   80    96    0.37 ± 0.04   58    96
-             n_inside  0.51 ± 0.04   62   100    0.40 ± 0.04   64    94
-           background  0.53 ± 0.04   76   100    0.61 ± 0.04   58    94
-          ellipticity  0.53 ± 0.04   58   100    0.46 ± 0.04   72    96
-             x_centre  0.48 ± 0.04   66    92    0.49 ± 0.04   70    96
+               r_core  0.53 ± 0.03   69    98    0.57 ± 0.03   70    95
+              r_tidal  0.46 ± 0.03   74    94    0.36 ± 0.03   58    92
+             n_inside  0.45 ± 0.03   62    93    0.38 ± 0.03   60    91
+           background  0.55 ± 0.03   75    97    0.62 ± 0.03   55    93
+          ellipticity  0.57 ± 0.03   63   100    0.47 ± 0.03   73    97
+             x_centre  0.49 ± 0.03   73    93    0.46 ± 0.03   74    97
 
 Where the edge is not seen the posterior reaches to the end of the prior at 10 R, so that a fixed
 truth of 2 R lies low in it: ranks at fixed truths need not be uniform. With truths drawn from the
