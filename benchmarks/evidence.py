@@ -100,8 +100,8 @@ from numpyro.distributions import Uniform  # noqa: E402
 import jaxcluster as jc  # noqa: E402
 from jaxcluster.bayes_factor import inside  # noqa: E402
 from jaxcluster.evaluate import BATCH, Evaluate  # noqa: E402
+from jaxcluster.flat import Flat  # noqa: E402
 from jaxcluster.importance_sampling import FIRST, search  # noqa: E402
-from jaxcluster.model import Flat  # noqa: E402
 from jaxcluster.model_files import load_model  # noqa: E402
 from jaxcluster.sample import Stopwatch, as_rows  # noqa: E402
 from jaxcluster.simulate import TRUTH, simulate_pair  # noqa: E402

@@ -153,12 +153,12 @@ from scipy.optimize import OptimizeWarning, curve_fit  # noqa: E402
 from scipy.stats import kstest  # noqa: E402
 
 import jaxcluster as jc  # noqa: E402
+from jaxcluster.flat import Flat  # noqa: E402
 from jaxcluster.footprint import circle  # noqa: E402
 from jaxcluster.king import King  # noqa: E402
 from jaxcluster.king_summary import table_of, warnings_of  # noqa: E402
 from jaxcluster.maximum_likelihood import maximum_likelihood  # noqa: E402
 from jaxcluster.members import find_members  # noqa: E402
-from jaxcluster.model import Flat  # noqa: E402
 from jaxcluster.model_files import load_model  # noqa: E402
 from jaxcluster.run_king import Field, Found, fit_profile, read_field  # noqa: E402
 from jaxcluster.sample import Stopwatch  # noqa: E402

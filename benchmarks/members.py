@@ -14,10 +14,10 @@ member is that far out). With `--figure FILE` it is drawn with 68 % intervals: t
 notebooks/members_concentration.png, of seed 0.
 
 2026-11-23. `fields`: seeds 0, 1 and 2 46, 45 and 46 of 46 (bar: 42), 0.1 to 2 CPU s a field. Seed 1
-misses ESO 096-SC04 (contrast 24 of 40 wanted). NGC 1980 is 0.099 mas/yr from the reference: it is
-shared with its neighbours. Second clusters with seed 0: M 35 in NGC 2158's field, at
-(2.27, -2.96, 1.15), and clumps in those of Berkeley 30, M 36 and Pismis 2. Members are 10 (NGC
-6649) to 500 times (Berkeley 54) as concentrated as the other stars in all 34 fields that can tell.
+misses ESO 096-SC04 (contrast 24 of 40 wanted). NGC 1980 is 0.099 mas/yr from the reference. Second
+clusters with seed 0: M 35 in NGC 2158's field, at (2.27, -2.96, 1.15), and clumps in those of
+Berkeley 30, M 36 and Pismis 2. Members are 10 (NGC 6649) to 500 times (Berkeley 54) as concentrated
+as the other stars in all 34 fields that can tell.
 `null`: 0 of 100 fields without a cluster have one. `cap`: no cluster with any of six seeds.
 `ngc2323`: 18 CPU s, 20 with compiling (bar 30), 481 members with P ≥ 0.9 and 559 in 90 % of the
 resamplings; these take 19 passes in the median and 20 of them are within 0.001 nats of a maximum.

@@ -94,7 +94,7 @@ import jaxcluster as jc  # noqa: E402
 from jaxcluster import isochrone  # noqa: E402
 from jaxcluster.bayes_factor import bayes_factor, inside  # noqa: E402
 from jaxcluster.climb import climb, gradients  # noqa: E402
-from jaxcluster.model import Flat  # noqa: E402
+from jaxcluster.flat import Flat  # noqa: E402
 from jaxcluster.model_files import load_model  # noqa: E402
 from jaxcluster.sample import Stopwatch  # noqa: E402
 

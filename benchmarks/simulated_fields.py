@@ -21,6 +21,7 @@ jaxcluster is right: these are upper limits for real fields. Positions are not u
 Methods, all in proper motions and parallax:
 - true densities: P from what was simulated, the best that any method can do.
 - jaxcluster: `xd.fit` of ten components and the rule of `find_members`, defaults.
+- jaxcluster, no moves: the same with what k-means++ starts come to alone (`moves=0`).
 - jaxcluster, from truth: the same, begun at what was simulated instead of k-means++.
 - Gaussian mixture: scikit-learn's, ten components without deconvolution, n_init = 5, columns in
   units of their robust width; the same rule on its covariances, its responsibilities as P.
@@ -103,6 +104,7 @@ EDGES = np.array([0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
 STYLES = {
     "true densities": {"color": "black", "ls": ":"},
     "jaxcluster": {"color": POSTERIOR},
+    "jaxcluster, no moves": {"color": POSTERIOR, "ls": ":"},
     "jaxcluster, from truth": {"color": POSTERIOR, "ls": "--"},
     "Gaussian mixture": {"color": PRIOR},
     "Gaussian mixture, from truth": {"color": PRIOR, "ls": "--"},
@@ -229,6 +231,11 @@ def true_densities(sample: Sample, seed: int) -> dict[str, Answer]:
 def deconvolved(sample: Sample, seed: int) -> dict[str, Answer]:
     """As `find_members` does, which wants a table."""
     return {"jaxcluster": answer_of(xd.fit(sample.stars, K, key=jax.random.key(seed)), sample)}
+
+
+def not_moved(sample: Sample, seed: int) -> dict[str, Answer]:
+    fit = xd.fit(sample.stars, K, key=jax.random.key(seed), moves=0)
+    return {"jaxcluster, no moves": answer_of(fit, sample)}
 
 
 def answer_of(fit: xd.Fit, sample: Sample) -> Answer:
@@ -378,7 +385,14 @@ def outcomes(samples: list[Sample], method: Callable, runs: int = 1) -> dict[str
     return found
 
 
-METHODS = (true_densities, deconvolved, from_truth, plain_mixture, plain_mixture_from_truth)
+METHODS = (
+    true_densities,
+    deconvolved,
+    not_moved,
+    from_truth,
+    plain_mixture,
+    plain_mixture_from_truth,
+)
 
 
 def everything(samples: list[Sample]) -> dict[str, Outcome]:

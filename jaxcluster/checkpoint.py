@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from jaxcluster.model import Flat
+from jaxcluster.flat import Flat
 from jaxcluster.sample import Stopwatch, versions
 
 EVERY = 30.0  # seconds between two writings

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxcluster.model import Flat
+from jaxcluster.flat import Flat
 from jaxcluster.sample import Stopwatch, over_chains
 
 Gradient = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]

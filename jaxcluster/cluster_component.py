@@ -45,7 +45,6 @@ class Candidate(NamedTuple):
     """A component of the mixture; see the module.
 
     Args:
-        component: its index.
         parts: those that are one cluster, itself first.
         entropy: H, in units of the columns.
         n_stars: n Σ w of the parts.
@@ -55,7 +54,6 @@ class Candidate(NamedTuple):
         refused: why it is no cluster, "" for one.
     """
 
-    component: int
     parts: tuple[int, ...]
     entropy: float
     n_stars: float
@@ -63,6 +61,11 @@ class Candidate(NamedTuple):
     contrast: float
     gain: float
     refused: str
+
+    @property
+    def component(self) -> int:
+        """Its index."""
+        return self.parts[0]
 
 
 def entropy(cov: Float[np.ndarray, "d d"]) -> float:
@@ -132,7 +135,6 @@ def candidates(
             why.append(f"ln L gains {adds:.1f}, less than {charge:.1f}")
         found.append(
             Candidate(
-                j,
                 parts,
                 entropy(covs[j]),
                 float(number),

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from jaxcluster.checkpoint import Checkpoint
 from jaxcluster.climb import gradients
-from jaxcluster.model import Flat
+from jaxcluster.flat import Flat
 from jaxcluster.sample import Stopwatch, over_chains
 
 BATCH = 96  # points

@@ -39,7 +39,8 @@ from scipy.special import logsumexp
 from jaxcluster.checkpoint import Checkpoint
 from jaxcluster.climb import Gradient, climb, curvature
 from jaxcluster.evaluate import BATCH, LOWEST, Evaluate
-from jaxcluster.model import Flat, Model
+from jaxcluster.flat import Flat
+from jaxcluster.model import Model
 from jaxcluster.sample import Progress, Stopwatch, as_rows, require_finite, systematic, to_arviz
 from jaxcluster.student_mixture import StudentMixture, fit_mixture
 from jaxcluster.weighted_draws import Draws, effective, mean_and_error, tail_index

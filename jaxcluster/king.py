@@ -40,9 +40,9 @@ class AbstractProfile(eqx.Module):
         """Squared radius from which on the density is zero; infinite where there is none."""
 
     @property
-    @abc.abstractmethod
     def total(self) -> Float[Array, ""]:
         """∫ s dA over the whole plane; infinite where that diverges."""
+        return self.cumulative(jnp.sqrt(self.edge_square))
 
     def __call__(self, radius: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
         """Density s(r)."""
@@ -99,7 +99,18 @@ def _base(square, core, tidal):
     return jnp.maximum(inner - _truncation(core, tidal), 0.0)
 
 
-class King(AbstractProfile):
+class _Truncated(AbstractProfile):
+    """A profile that ends at r_t."""
+
+    tidal: eqx.AbstractVar[Float[Array, ""]]
+
+    @property
+    def edge_square(self) -> Float[Array, ""]:
+        """r_t²."""
+        return self.tidal**2
+
+
+class King(_Truncated):
     """[1/√(1+(r/r_c)²) − 1/√(1+(r_t/r_c)²)]^β inside r_t, 0 outside, with β = 2 or 1.
 
     King (1962), eq. 14, is β = 2. In closed form, with u = (R/r_c)² and c = 1/√(1+(r_t/r_c)²),
@@ -134,18 +145,8 @@ class King(AbstractProfile):
         two = jnp.log1p(u) - 4.0 * c * root + c**2 * u
         return 0.5 * scale / square * (two if self.beta == 2 else 2.0 * root - c * u)
 
-    @property
-    def edge_square(self) -> Float[Array, ""]:
-        """r_t²."""
-        return self.tidal**2
 
-    @property
-    def total(self) -> Float[Array, ""]:
-        """F(r_t)."""
-        return self.cumulative(self.tidal)
-
-
-class GeneralisedKing(AbstractProfile):
+class GeneralisedKing(_Truncated):
     """The same with any β > 0 (Ahmed, Canbay & Çınar 2026); integrals by quadrature.
 
     Args:
@@ -168,16 +169,6 @@ class GeneralisedKing(AbstractProfile):
     def half_mean(self, square: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """∫₀¹ s(t √v) t dt."""
         return radial_mean(self, square)
-
-    @property
-    def edge_square(self) -> Float[Array, ""]:
-        """r_t²."""
-        return self.tidal**2
-
-    @property
-    def total(self) -> Float[Array, ""]:
-        """F(r_t)."""
-        return self.cumulative(self.tidal)
 
 
 class ElsonFallFreeman(AbstractProfile):

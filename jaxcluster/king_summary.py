@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxcluster.shape import about_mean
+
 LEVEL = 0.95  # of a limit
 BINS = 10  # of the prior's probability
 FALLEN = 0.05  # of its highest density: a posterior that is lower at the end of its prior has ended
@@ -106,13 +108,6 @@ def _row(draws, bounded):
         return row
     low, middle, high = np.quantile(draws, [0.16, 0.5, 0.84])
     return {"median": float(middle), "q16": float(low), "q84": float(high)}
-
-
-def about_mean(angles: np.ndarray) -> np.ndarray:
-    """Angles of axes [deg] within 90 of their mean, which lies from 0 to 180."""
-    double = np.radians(2.0 * angles)
-    mean = np.degrees(0.5 * np.arctan2(np.sin(double).mean(), np.cos(double).mean())) % 180.0
-    return mean + (angles - mean + 90.0) % 180.0 - 90.0
 
 
 def warnings_of(results: list[Any]) -> list[str]:

@@ -14,7 +14,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray
 
-from jaxcluster.model import Flat, Model, Parameters
+from jaxcluster.flat import Flat
+from jaxcluster.model import Model, Parameters
 from jaxcluster.sample import Stopwatch, as_rows, require_finite
 
 STEP = 1e-4  # of z, for derivatives

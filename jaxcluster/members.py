@@ -8,8 +8,8 @@ mixture itself,
     P_i = Σ_cluster w_k N(x_i | μ_k, V_k + S_i) / Σ_k w_k N(x_i | μ_k, V_k + S_i).
 
 The paper takes the most compact component. Of several that can be a cluster we take that which adds
-most to ln L: a second, smaller clump is more compact than the cluster in 2 of 46 fields
-(`benchmarks/members.py`).
+most to ln L: small clumps beside a cluster (`benchmarks/members.py fields` shows them) may be more
+compact than it.
 """
 
 from collections.abc import Callable

@@ -12,7 +12,8 @@ from jaxtyping import PRNGKeyArray
 
 from jaxcluster.checkpoint import Checkpoint
 from jaxcluster.evidence import integrate
-from jaxcluster.model import Flat, Model
+from jaxcluster.flat import Flat
+from jaxcluster.model import Model
 from jaxcluster.sample import (
     Progress,
     Stopwatch,

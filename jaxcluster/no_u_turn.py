@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from jaxcluster.climb import climb, curvature, gradients
-from jaxcluster.model import Flat, Model
+from jaxcluster.flat import Flat
+from jaxcluster.model import Model
 from jaxcluster.sample import (
     Progress,
     Stopwatch,

@@ -9,6 +9,7 @@ import numpy as np
 from jaxcluster.plot_run import POSTERIOR, PRIOR, draw_credit
 
 if TYPE_CHECKING:
+    from astropy.table import Table
     from matplotlib.figure import Figure
 
     from jaxcluster.run_king import Found
@@ -41,7 +42,10 @@ def profile_figure(found: Found, summary: dict[str, Any], credit: str | None = N
 
     centre = centre_of(found)
     rings = ring_counts(found, centre)
-    radii = np.geomspace(0.5 * rings["radius"][0], rings["edges"][-1], N_RADII)
+    r, area, n, bottoms, tops = (
+        np.asarray(rings[c]) for c in ("radius", "area", "density", "low", "high")
+    )
+    radii = np.geomspace(0.5 * r[0], np.asarray(rings["outer"])[-1], N_RADII)
     total, field = densities(found, centre, radii)
     figure = Figure(figsize=(7.0, 6.6), layout="constrained")
     upper, lower = figure.subplots(2, sharex=True, height_ratios=(3, 1))
@@ -53,19 +57,20 @@ def profile_figure(found: Found, summary: dict[str, Any], credit: str | None = N
     upper.axhspan(bottom, top, color=BACKGROUND, alpha=0.3, lw=0)
     upper.axhline(base, color=BACKGROUND, lw=1.0, ls="--", label="background")
     style = {"fmt": "o", "color": "black", "ms": 4, "lw": 1.0}
-    error = np.abs(rings["interval"] - rings["density"])
-    upper.errorbar(rings["radius"], rings["density"], error, label="stars", **style)
+    upper.errorbar(r, n, [n - bottoms, tops - n], label="stars", **style)
     _mark_radii(upper, summary, radii[[0, -1]])
-    floor = 0.5 * min(base, rings["interval"][0][rings["interval"][0] > 0].min(initial=base))
+    floor = 0.5 * min(base, bottoms[bottoms > 0].min(initial=base))
     upper.set(xscale="log", yscale="log", ylabel="stars per arcmin$^2$")
-    upper.set_ylim(max(floor, 1e-3 * middle.max()), 1.6 * max(high2.max(), rings["interval"].max()))
+    upper.set_ylim(max(floor, 1e-3 * middle.max()), 1.6 * max(high2.max(), tops.max()))
     upper.legend(fontsize=9, loc="lower left", framealpha=0.9, edgecolor="none")
 
-    expected = np.interp(rings["radius"], radii, middle)
-    sigma = np.sqrt(expected * rings["scale"] / rings["area"])
+    expected = np.interp(r, radii, middle)
+    w = found.field.weights
+    # weighted stars scatter by Σw²/Σw more than Poisson's
+    sigma = np.sqrt(expected / area * (1.0 if w is None else (w**2).sum() / w.sum()))
     lower.axhspan(-1, 1, color="0.92", lw=0)
     lower.axhline(0, color=POSTERIOR, lw=1.0)
-    lower.plot(rings["radius"], (rings["density"] - expected) / sigma, "ko", ms=4)
+    lower.plot(r, (n - expected) / sigma, "ko", ms=4)
     lower.set(xlabel="radius [arcmin]", ylabel="(stars − median)\n/ Poisson σ", ylim=(-4, 4))
     lower.set_xlim(radii[0], 1.05 * radii[-1])
     words = [f"{counted(summary)} within {summary['radius']:.4g}′"]
@@ -76,41 +81,27 @@ def profile_figure(found: Found, summary: dict[str, Any], credit: str | None = N
     return figure
 
 
-def ring_counts(found: Found, centre: np.ndarray) -> dict[str, Any]:
-    """Counts in rings about a centre: edges, radius, density, its 68 % interval, area, scale.
+def ring_counts(found: Found, centre: np.ndarray) -> Table:
+    """Rings about a centre, as `ring_table` makes them, with the 68 % interval of their density.
 
-    Intervals are those of a Poisson variable (Garwood 1936); for weighted stars ±√Σw². `scale` is
-    the variance of a star's weight, Σw²/Σw, by which theirs is wider than Poisson's.
+    Columns low and high [arcmin⁻²] are those of a Poisson variable (Garwood 1936); for weighted
+    stars ± their error.
     """
     from scipy.stats import chi2
 
-    from jaxcluster.rings import ring_edges, ring_integrals
+    from jaxcluster.rings import reach, ring_edges, ring_table
 
-    footprint = found.field.footprint
-    away = np.hypot(*(found.field.x - centre).T)
-    w = np.ones(len(away)) if found.field.weights is None else found.field.weights
-    most = max(footprint.radius - np.hypot(*centre), 0.5 * footprint.radius)
-    edges = ring_edges(away, most)
-    area = ring_integrals(footprint, edges, centre=centre)
-    which = np.digitize(away, edges) - 1
-    sums = [np.array([(v[which == i]).sum() for i in range(len(area))]) for v in (w, w**2)]
-    seen = area > 1e-6
-    sums, area = [s[seen] for s in sums], area[seen]
-    if found.field.weights is None:
-        n = sums[0]
-        interval = np.stack([chi2.ppf(0.16, 2 * n) / 2, chi2.ppf(0.84, 2 * n + 2) / 2])
-        interval[0, n == 0] = 0.0
+    footprint, x, w = found.field.footprint, found.field.x, found.field.weights
+    edges = ring_edges(np.hypot(*(x - centre).T), reach(footprint, centre))
+    rings: Any = ring_table(x, footprint, edges, centre, w)
+    n, area, density = (np.asarray(rings[c]) for c in ("n", "area", "density"))
+    if w is None:
+        rings["low"] = np.nan_to_num(chi2.ppf(0.16, 2 * n) / 2) / area
+        rings["high"] = chi2.ppf(0.84, 2 * n + 2) / 2 / area
     else:
-        interval = np.stack([sums[0] - np.sqrt(sums[1]), sums[0] + np.sqrt(sums[1])])
-    middle = 2 / 3 * np.diff(edges**3) / np.diff(edges**2)  # mean radius of a ring's area
-    return {
-        "edges": edges,
-        "radius": middle[seen],
-        "density": sums[0] / area,
-        "interval": interval / area,
-        "area": area,
-        "scale": float((w**2).sum() / w.sum()),
-    }
+        error = np.asarray(rings["density_error"])
+        rings["low"], rings["high"] = density - error, density + error
+    return rings
 
 
 def densities(found: Found, centre, radii) -> tuple[np.ndarray, np.ndarray]:

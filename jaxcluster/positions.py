@@ -5,20 +5,23 @@ import numpy as np
 LEAST = 10  # stars
 
 
-def enough(n: int, where: str = "") -> None:
+SAMPLE = "take a larger sample, or a lower limit of its probabilities"
+
+
+def enough(n: int, where: str = "", remedy: str = SAMPLE) -> None:
     """Check the number of stars.
 
     Args:
         n: that number.
         where: which stars they are, for the message.
+        remedy: what to do, for the message.
 
     Raises:
         ValueError: fewer than 10.
     """
     if n < LEAST:
         raise ValueError(
-            f"stars: found {n}{where and ' '}{where}, expected {LEAST} or more; take a larger "
-            "sample, or a lower limit of its probabilities"
+            f"stars: found {n}{where and ' '}{where}, expected {LEAST} or more; {remedy}"
         )
 
 

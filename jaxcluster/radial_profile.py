@@ -24,7 +24,7 @@ from jaxtyping import Float
 from jaxcluster.density_centre import density_centre
 from jaxcluster.footprint import Footprint
 from jaxcluster.positions import as_weights, positions
-from jaxcluster.rings import LEAST, ring_edges, ring_table
+from jaxcluster.rings import LEAST, reach, ring_edges, ring_table
 
 NAMES: tuple[str, ...] = ("amplitude", "r_core", "r_tidal", "background_density")
 DERIVED: tuple[str, ...] = ("central_density", "concentration", "density_contrast")
@@ -126,8 +126,7 @@ def radial_profile(
             "place inside it"
         )
     if edges is None:
-        most = max(footprint.radius - np.hypot(*middle), 0.5 * footprint.radius)
-        edges = ring_edges(np.hypot(*(x - middle).T), most, least)
+        edges = ring_edges(np.hypot(*(x - middle).T), reach(footprint, middle), least)
     elif not ((edges := np.asarray(edges, float))[0] >= 0 and (np.diff(edges) > 0).all()):
         raise ValueError(
             f"edges: found {edges}; expected radii in arcmin, ascending from 0 or more"

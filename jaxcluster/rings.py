@@ -23,7 +23,7 @@ STEPS = 24  # at most so many rings
 _TINY = 1e-12
 
 
-class Flat(AbstractProfile):
+class Constant(AbstractProfile):
     """Density 1 everywhere.
 
     Args:
@@ -42,11 +42,6 @@ class Flat(AbstractProfile):
 
     @property
     def edge_square(self) -> Float[Array, ""]:
-        """Infinite."""
-        return jnp.asarray(jnp.inf)
-
-    @property
-    def total(self) -> Float[Array, ""]:
         """Infinite."""
         return jnp.asarray(jnp.inf)
 
@@ -84,11 +79,6 @@ class Within(AbstractProfile):
         """R², or the profile's own."""
         return jnp.minimum(self.radius**2, self.profile.edge_square)
 
-    @property
-    def total(self) -> Float[Array, ""]:
-        """F(R)."""
-        return self.profile.cumulative(self.radius)
-
 
 def ring_integrals(
     footprint: Footprint,
@@ -111,7 +101,7 @@ def ring_integrals(
         ellipticity: of the rings.
         position_angle: of their major axis [deg].
     """
-    density = Flat(max(footprint.radius, 1e-3)) if profile is None else profile
+    density = Constant(max(footprint.radius, 1e-3)) if profile is None else profile
     place = [jnp.asarray(v, float) for v in (centre, ellipticity, position_angle)]
     enclosed = [
         float(_enclosed(footprint, density, jnp.asarray(r, float), *place)) if r > 0 else 0.0
@@ -126,6 +116,11 @@ def _enclosed(footprint, profile, radius, centre, ellipticity, position_angle):
     # pyright counts the abstract core, a property here, among the arguments
     inside = Within(profile, radius)  # pyright: ignore[reportCallIssue]
     return footprint.integral(inside, centre, ellipticity, position_angle)
+
+
+def reach(footprint: Footprint, centre: Float[ArrayLike, "2"] | tuple[float, float]) -> float:
+    """Radius [arcmin] of circles about a centre in the footprint, at least half of its own."""
+    return max(footprint.radius - float(np.hypot(*np.asarray(centre))), 0.5 * footprint.radius)
 
 
 def ring_edges(

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxcluster.footprint import Footprint
+from jaxcluster.positions import enough
 from jaxcluster.typed import numbers, position
 
-LEAST = 10  # stars
 COMPARED = (("king62", None), ("generalised", 1), ("eff", None), ("plummer", None))
 UNITS = {
     "r_core": "arcmin",
@@ -83,7 +83,9 @@ def read_field(
             )
         dropped["without a probability"] = int((known & ~np.isfinite(weights)).sum())
         known &= np.isfinite(weights)
-    _enough(known.sum(), f"have {'position and probability' if probability else 'a position'}")
+    remedy = "look at the table, --centre, --radius and --hole"
+    what = "a position and a probability" if probability else "a position"
+    enough(int(known.sum()), f"with {what}", remedy)
     at = position("--centre", centre) or middle(ra[known], dec[known])
     about = (at[0] % 360, at[1])
     x = to_plane(ra[known], dec[known], about)
@@ -97,7 +99,8 @@ def read_field(
     footprint = circle(size, holes=places)
     inside = footprint.contains(x)
     dropped["outside the footprint"] = int((~inside).sum())
-    _enough(inside.sum(), f"lie within {size:.4g} arcmin of {about[0]:.4f}, {about[1]:.4f} deg")
+    where = f"within {size:.4g} arcmin of {about[0]:.4f}, {about[1]:.4f} deg"
+    enough(int(inside.sum()), where, remedy)
     return Field(
         x[inside],
         None if weights is None else weights[known][inside],
@@ -106,14 +109,6 @@ def read_field(
         2 * ARCMIN * float(np.arcsin(0.5 * size / ARCMIN)),
         dropped,
     )
-
-
-def _enough(n, where):
-    if n < LEAST:
-        raise ValueError(
-            f"stars: {n} {where}; expected {LEAST} or more, so look at the table, --centre, "
-            "--radius and --hole"
-        )
 
 
 def shape_of(profile: str | None, beta: str | None) -> tuple[str, int | None]:
@@ -235,13 +230,13 @@ def run_king(
         "seed": seed,
         "versions": ast.literal_eval(attributes["versions"]),
     }
-    if out is not None:
-        say(f"writing {out}")
-        write(found, summary, out, rings)
     accounts = [f.posterior["posterior"].attrs for f, _ in results]
     summary["compile_seconds"] = sum(a["compile_seconds"] for a in accounts)
     spent = time.process_time() - begin + sum(a["resumed_seconds"] for a in accounts)
     summary["cpu_seconds"] = spent - summary["compile_seconds"]
+    if out is not None:
+        say(f"writing {out}")
+        write(found, summary, out, rings)
     return found, summary
 
 

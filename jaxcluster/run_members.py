@@ -187,7 +187,7 @@ def print_members(summary: dict[str, Any]) -> None:
     ranking = Table("component", "entropy", "stars", "σ_μ [mas/yr]", "contrast", "gain", "")
     for one in summary["ranking"][:5]:
         ranking.add_row(
-            str(one["component"]),
+            str(one["parts"][0]),
             f"{one['entropy']:.2f}",
             f"{one['n_stars']:.1f}",
             f"{one['dispersion']:.3f}",

@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float
 
-from jaxcluster.model import Flat
+from jaxcluster.flat import Flat
 
 Progress = Callable[[str], None]
 PIECE = 250  # draws

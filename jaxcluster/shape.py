@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxcluster.king_summary import about_mean
 from jaxcluster.positions import as_weights, positions
 
 RESAMPLINGS = 500
@@ -106,6 +105,13 @@ def _moments(x, w):
     east, north = vectors[:, 1]
     angle = float(np.degrees(np.arctan2(east, north)) % 180.0)
     return float(1.0 - minor / major) if major > 0 else 0.0, angle, centre, (major, minor)
+
+
+def about_mean(angles: np.ndarray) -> np.ndarray:
+    """Angles of axes [deg] within 90 of their mean, which lies from 0 to 180."""
+    double = np.radians(2.0 * angles)
+    mean = np.degrees(0.5 * np.arctan2(np.sin(double).mean(), np.cos(double).mean())) % 180.0
+    return mean + (angles - mean + 90.0) % 180.0 - 90.0
 
 
 def galactic_plane_angle(centre: tuple[float, float]) -> float:

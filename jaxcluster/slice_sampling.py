@@ -9,7 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxcluster.model import Flat
+from jaxcluster.flat import Flat
 from jaxcluster.sample import over_chains
 
 

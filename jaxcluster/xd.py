@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
-from scipy.cluster.vq import kmeans2
 
 from jaxcluster.density import GaussianMixture
 from jaxcluster.stars import Stars
@@ -57,6 +56,8 @@ def starts_of(stars: Stars, k: int, n: int, rng: np.random.Generator) -> list[Ga
     that neither one far star nor a wide tail takes the components; missing ones are put at the
     median. Covariances are those of the stars of each mean, noise included: EM shrinks quickly.
     """
+    from scipy.cluster.vq import kmeans2  # late: the package's import does without
+
     x = np.asarray(stars.x)
     if len(x) > 20_000:
         x = x[rng.choice(len(x), 20_000, replace=False)]
@@ -113,7 +114,7 @@ def fit(
         key: random key of the starts.
         init: where to begin; by default the best of `starts` k-means++ after 20 passes each.
         method: "lbfgs"; "squarem", which needs some more passes; "em", several times as many.
-        max_passes: passes over all stars at most.
+        max_passes: passes over all stars at most, and again after each move.
         tolerance: stop when a pass gains less ln L per star; 0 takes all `max_passes`. Plain EM
             creeps: at 1e-5 per star it stops 2e-4 below where it would end.
         starts: k-means++ starts, where there is no `init`.

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial import KDTree
 
 from jaxcluster.xd_pass import Parameters
 
@@ -56,6 +55,8 @@ def largest_excess(
         mixture: that they are compared with.
         rng: of the draws, and of the stars where these are many.
     """
+    from scipy.spatial import KDTree  # late: the package's import does without
+
     whole = np.flatnonzero(np.isfinite(x).all(axis=1))
     if len(whole) < 2:
         return None

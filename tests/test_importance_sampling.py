@@ -13,8 +13,8 @@ import jaxcluster as jc
 from jaxcluster import checkpoint, evaluate, importance_sampling
 from jaxcluster.climb import climb, curvature, gradients
 from jaxcluster.evaluate import Evaluate
+from jaxcluster.flat import Flat
 from jaxcluster.importance_sampling import WIDER, NotConvergedError, about, importance, seen_twice
-from jaxcluster.model import Flat
 from jaxcluster.sample import Stopwatch, systematic
 from jaxcluster.student_mixture import NU, StudentMixture, fit_mixture
 from jaxcluster.weighted_draws import Draws, effective, tail_index

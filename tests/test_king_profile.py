@@ -16,10 +16,10 @@ import jaxcluster as jc
 from jaxcluster.bayes_factor import parameter_table
 from jaxcluster.footprint import box, circle
 from jaxcluster.king import King
-from jaxcluster.king_summary import about_mean
 from jaxcluster.maximum_likelihood import maximum_likelihood
 from jaxcluster.model_files import load_model
 from jaxcluster.run_king import read_field, shape_of
+from jaxcluster.shape import about_mean
 from jaxcluster.sky_plane import to_sky
 from jaxcluster.surface_density import ClusterOnSky, FieldOnSky, SurfaceDensity
 
@@ -315,7 +315,7 @@ def same_place(table):
 @pytest.mark.parametrize(
     ("alter", "arguments", "words"),
     [
-        (lambda t: t[:12], [], ["stars: 9 have a position", "10 or more"]),
+        (lambda t: t[:12], [], ["found 9 with a position", "10 or more"]),
         (same_place, [], ["at 1 places", "span no area"]),
         (None, ["--centre", "10,30"], ["centre", "outside the stars' field"]),
         (None, ["--centre", "10"], ["--centre '10'", "RA,DEC"]),
@@ -323,7 +323,7 @@ def same_place(table):
         (None, ["--hole", "0.05,30,40"], ["cover the whole footprint"]),
         (None, ["--hole", "0.05,30"], ["--hole", "RA,DEC,R"]),
         (None, ["--radius", "-3"], ["--radius -3"]),
-        (None, ["--radius", "0.5", "--centre", "0.2,30.25"], ["lie within 0.5 arcmin"]),
+        (None, ["--radius", "0.5", "--centre", "0.2,30.25"], ["within 0.5 arcmin"]),
         (None, ["--probability", "q"], ["--probability", "looked for q"]),
         (None, ["--probability", "ra"], ["not between 0 and 1"]),
         (None, ["--beta", "3"], ["--beta '3'", "1, 2 or free"]),

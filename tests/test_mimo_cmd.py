@@ -8,7 +8,7 @@ import pytest
 import jaxcluster as jc
 from jaxcluster import sample
 from jaxcluster.bayes_factor import inside
-from jaxcluster.model import Flat
+from jaxcluster.flat import Flat
 from jaxcluster.model_files import load_model
 from jaxcluster.simulate import TRUTH, simulate_cluster
 

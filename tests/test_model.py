@@ -10,7 +10,8 @@ from scipy.integrate import quad
 from scipy.stats import multivariate_normal
 
 import jaxcluster as jc
-from jaxcluster.model import Flat, describe
+from jaxcluster.flat import Flat
+from jaxcluster.model import describe
 from jaxcluster.model_files import load_model, names
 
 PRIORS = {

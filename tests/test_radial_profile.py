@@ -16,7 +16,7 @@ from jaxcluster.king_output import binned_summary
 from jaxcluster.plot_radial_profile import radial_profile_figure
 from jaxcluster.positions import as_weights, positions
 from jaxcluster.radial_profile import NAMES, density, radial_profile
-from jaxcluster.rings import Flat, Within, ring_edges, ring_integrals, ring_of, ring_table
+from jaxcluster.rings import Constant, Within, ring_edges, ring_integrals, ring_of, ring_table
 from jaxcluster.run_king import Field
 
 RADIUS = 30.0
@@ -77,7 +77,7 @@ def test_a_profile_within_a_radius():
     np.testing.assert_allclose(inner.cumulative(r), plummer(2.0).cumulative(jnp.minimum(r, 3.0)))
     np.testing.assert_allclose(inner(r), [*plummer(2.0)(r[:3]), 0, 0])
     assert float(inner.total) == pytest.approx(float(plummer(2.0).cumulative(3.0)))
-    assert float(Flat(1.0).cumulative(2.0)) == pytest.approx(4 * np.pi)
+    assert float(Constant(1.0).cumulative(2.0)) == pytest.approx(4 * np.pi)
 
 
 def test_rings_hold_enough_stars_and_end_where_they_should():

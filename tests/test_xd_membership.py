@@ -17,7 +17,7 @@ import jaxcluster as jc
 from jaxcluster import xd
 from jaxcluster.bayes_factor import parameter_table
 from jaxcluster.cli import app
-from jaxcluster.model import Flat
+from jaxcluster.flat import Flat
 from jaxcluster.model_files import load_model
 
 KEY = jax.random.key(0)
