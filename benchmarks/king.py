@@ -4,6 +4,7 @@
     python benchmarks/king.py simulations [N]               maximum likelihood and rings on truth
     python benchmarks/king.py coverage [N] [SAMPLER]        68 and 95 % intervals at fixed truths
     python benchmarks/king.py ranks [N] [SAMPLER] [FIRST]   of truths drawn from the prior
+    python benchmarks/king.py tails [N]                     what NUTS finds and fast leaves out
     python benchmarks/king.py limits [N] [SAMPLER]          how often r_t is a limit, a right one
     python benchmarks/king.py time                          a likelihood, NUTS, evidence; bars
     python benchmarks/king.py clusters DATA [NAME]          real ones, beside Hunt & Reffert (2024)
@@ -380,28 +381,67 @@ def coverage(n: int, sampler: str, settings=(SIX[1], SIX[5])) -> None:
 FROM_PRIOR = {"n_inside": (30.0, 150.0), "background_density": (0.1, 0.2)}
 
 
+PRIOR = {name: Uniform(*ends) for name, ends in FROM_PRIOR.items()}
+
+
+def from_prior(seed: int) -> tuple[np.ndarray, dict[str, float]]:
+    """Positions of a cluster whose parameters are drawn from the prior, and these."""
+    rng = np.random.default_rng(seed)
+    truth = {name: rng.uniform(*ends) for name, ends in FROM_PRIOR.items()}
+    truth["r_core"] = RADIUS / 300 * 300 ** rng.uniform()
+    truth["r_tidal"] = RADIUS / 30 * 300 ** rng.uniform()
+    for name in ("x_centre", "y_centre"):
+        truth[name] = RADIUS * rng.uniform(-0.25, 0.25)
+    u, v = rng.normal(size=2)
+    truth["ellipticity"] = -0.8 * np.expm1(-0.5 * (u**2 + v**2))
+    truth["position_angle"] = np.degrees(0.5 * np.arctan2(v, u))
+    return draw(rng, truth), truth
+
+
 def ranks(n: int, sampler: str, first: int = 2000) -> None:
     """Ranks of truths drawn from the prior: uniform, and coverage exact, if all is right."""
-    prior = {name: Uniform(*ends) for name, ends in FROM_PRIOR.items()}
     found: dict[str, list[float]] = {name: [] for name in WATCHED}
     begin = time.process_time()
     for seed in range(n):
-        rng = np.random.default_rng(first + seed)
-        truth = {name: rng.uniform(*ends) for name, ends in FROM_PRIOR.items()}
-        truth["r_core"] = RADIUS / 300 * 300 ** rng.uniform()
-        truth["r_tidal"] = RADIUS / 30 * 300 ** rng.uniform()
-        for name in ("x_centre", "y_centre"):
-            truth[name] = RADIUS * rng.uniform(-0.25, 0.25)
-        u, v = rng.normal(size=2)
-        truth["ellipticity"] = -0.8 * np.expm1(-0.5 * (u**2 + v**2))
-        truth["position_angle"] = np.degrees(0.5 * np.arctan2(v, u))
-        draws, _, _ = posterior(draw(rng, truth), prior, SAMPLERS[sampler], seed)
+        x, truth = from_prior(first + seed)
+        draws, _, _ = posterior(x, PRIOR, SAMPLERS[sampler], seed)
         for name in found:
             found[name].append((draws[name] < truth[name]).mean())
     spent = (time.process_time() - begin) / n
     print(f"truths from the prior, {n} clusters, {sampler}, {spent:.1f} CPU s each")
     print(f"{'':>22}{'rank':>8}{'68 %':>14}{'95 %':>8}{'p':>10}")
     report(found, True)
+
+
+def tails(n: int, first: int = 4000) -> None:
+    """What of NUTS's draws lies outside fast's 95 % intervals, and fast's widths over NUTS's."""
+    outside, width, cost, indices = [], [], [], []
+    for seed in range(n):
+        x, _ = from_prior(first + seed)
+        found = {name: posterior(x, PRIOR, run, seed) for name, run in SAMPLERS.items()}
+        scaled = {
+            name: np.array([np.log(d[p]) if p.startswith("r_") else d[p] for p in WATCHED])
+            for name, (d, _, _) in found.items()
+        }
+        low, high = np.quantile(scaled["fast"], [0.025, 0.975], axis=1)[..., None]
+        outside.append(((scaled["nuts"] < low) | (scaled["nuts"] > high)).mean(axis=1))
+        width.append(scaled["fast"].std(axis=1) / scaled["nuts"].std(axis=1))
+        account = found["fast"][2]
+        cost.append([account[key] for key in ("evaluations", "cpu_seconds")])
+        indices.append(account.get("tail_index"))  # None by nested sampling
+    mean, error = 100 * np.mean(outside, axis=0), 100 * np.std(outside, axis=0) / n**0.5
+    evaluations, seconds = np.median(cost, axis=0)
+    print(
+        f"{n} clusters from the prior; fast: {evaluations:.0f} evaluations, {seconds:.1f} CPU s, "
+        f"k > 0.7 in {sum(k is not None and k > 0.7 for k in indices)}, nested sampling in "
+        f"{indices.count(None)}"
+    )
+    print(f"{'':>22}{'outside 95 % [%]':>18}{'width':>8}{'least':>7}{'most':>7}")
+    for i, name in enumerate(WATCHED):
+        w = np.array(width)[:, i]
+        print(
+            f"{name:>22}{mean[i]:12.1f} ± {error[i]:.1f}{w.mean():9.2f}{w.min():7.2f}{w.max():7.2f}"
+        )
 
 
 SWALLOWED = setting(300, 0.9 * RADIUS, 2.0)
@@ -582,9 +622,11 @@ def main() -> None:
     commands = parser.add_subparsers(dest="what", required=True)
     commands.add_parser("reference").add_argument("folder", type=Path)
     commands.add_parser("simulations").add_argument("n", type=int, nargs="?", default=100)
-    for name in ("coverage", "ranks", "limits"):
+    for name in ("coverage", "ranks", "limits", "tails"):
         one = commands.add_parser(name)
         one.add_argument("n", type=int, nargs="?", default=100)
+        if name == "tails":
+            continue
         one.add_argument("sampler", choices=SAMPLERS, nargs="?", default="nuts")
         if name == "ranks":
             one.add_argument("first", type=int, nargs="?", default=2000)
@@ -601,6 +643,8 @@ def main() -> None:
         times()
     elif given.what == "clusters":
         clusters(given.data, given.only)
+    elif given.what == "tails":
+        tails(given.n)
     elif given.what == "ranks":
         ranks(given.n, given.sampler, given.first)
     else:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcluster.importance_sampling import HEAVIEST
 from jaxcluster.shape import about_mean
 
 LEVEL = 0.95  # of a limit
@@ -161,6 +162,12 @@ def warnings_of(results: list[Any]) -> list[str]:
     if value is not None and value < (uniform := float(model.null(None))) + math.log(100):
         said.append(
             f"no cluster for sure: ln Z = {value:.1f}, that of a uniform field {uniform:.1f}"
+        )
+    attributes = found.posterior["posterior"].attrs
+    if (heavy := attributes.get("tail_index", 0.0)) > HEAVIEST:
+        said.append(
+            f"tails: the weights of the posterior's draws have Pareto k = {heavy:.2f}, more than "
+            f"{HEAVIEST}; 95 % intervals may be too narrow, --method nuts or nested knows better"
         )
     if value is not None and others:
         best = max(others, key=lambda one: _evidence(one)[0])

@@ -72,7 +72,10 @@ class StudentMixture(NamedTuple):
 
 
 def fit_mixture(
-    z: Float[np.ndarray, "n d"], weights: Float[np.ndarray, " n"], rng: np.random.Generator
+    z: Float[np.ndarray, "n d"],
+    weights: Float[np.ndarray, " n"],
+    rng: np.random.Generator,
+    numbers: tuple[int, ...] = NUMBERS,
 ) -> StudentMixture:
     """Fit to weighted points; the number of components of least AIC, which counts effective points.
 
@@ -80,6 +83,7 @@ def fit_mixture(
         z: points.
         weights: of each, summing to 1.
         rng: for the starts, by k-means++.
+        numbers: of components to try, upwards.
     """
     order = np.argsort(-weights)
     used = order[: np.searchsorted(np.cumsum(weights[order]), 1.0 - NEGLIGIBLE) + 1]
@@ -91,7 +95,7 @@ def fit_mixture(
     root = np.linalg.cholesky(cov + 1e-12 * np.eye(z.shape[1]))
     y = np.linalg.solve(root, (z - mean).T).T
     best, worse = (-np.inf, None), 0
-    for k in NUMBERS:
+    for k in numbers:
         score, mixture = _em(y, weights, effective, k, rng)
         best, worse = ((score, mixture), 0) if score > best[0] else (best, worse + 1)
         if worse == 2:
