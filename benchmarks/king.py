@@ -343,7 +343,7 @@ def posterior(x, prior, sampler, seed):
     found = sampler(model, stars, key=jax.random.key(seed))
     group = found["posterior"]
     draws = {str(name): np.asarray(values).reshape(-1) for name, values in group.data_vars.items()}
-    field = Field(x, None, FOOTPRINT, (0.0, 0.0), RADIUS, {})
+    field = Field(x, None, FOOTPRINT, (0.0, 0.0), RADIUS, {}, np.arange(len(x)))
     table = table_of(Found("king62", None, field, found, dict(draws)), model)
     return draws, table, group.attrs
 

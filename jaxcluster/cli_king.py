@@ -38,6 +38,13 @@ def king(
         bool, typer.Option("--compare", help="Evidence of other profiles too.")
     ] = False,
     binned: Annotated[bool, typer.Option("--binned", help="Rings and least squares too.")] = False,
+    structure: Annotated[
+        bool,
+        typer.Option("--structure", help="Half radii, mass segregation and elongation too."),
+    ] = False,
+    magnitude: Annotated[
+        str | None, typer.Option(help="Column of magnitudes of --structure; by default Gaia's G.")
+    ] = None,
     method: Method = "fast",
     seed: Seed = 0,
     out: Out = None,
@@ -46,7 +53,9 @@ def king(
     """Structure of a cluster: radii, densities, shape, from the positions of its stars or a field.
 
     Every star counts by itself, as a Poisson process of a profile and a uniform background inside
-    the footprint; no rings. A tidal radius that the data do not bound is given as a lower limit.
+    the footprint; no rings. members.ecsv has each star's membership by its place, and by
+    --probability where that is given. A tidal radius that the data do not bound is given as a
+    lower limit.
     """
     start()
     from jaxcluster.king_summary import print_king
@@ -64,6 +73,8 @@ def king(
             gradient=gradient,
             compare=compare,
             binned=binned,
+            structural=structure,
+            magnitude=magnitude,
             method=method,
             seed=seed,
             out=out,

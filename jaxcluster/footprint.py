@@ -172,7 +172,7 @@ def largest_circle(x: Float[np.ndarray, "n 2"]) -> float:
         hull = ConvexHull(x)
     except (QhullError, ValueError) as error:
         raise ValueError(
-            f"positions: {len(x)} stars at {len(np.unique(x, axis=0))} places, which span no "
+            f"positions: {len(x)} stars at {len(np.unique(x, axis=0))} place(s), which span no "
             "area; expected a field around a cluster, so look at the columns of the table"
         ) from error
     distance = -hull.equations[:, -1].max()

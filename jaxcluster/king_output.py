@@ -7,24 +7,37 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from jaxcluster.king_structure import Structure
     from jaxcluster.radial_profile import RadialProfile
     from jaxcluster.run_king import Field, Found
 
 
 def write(
-    found: "Found", summary: dict[str, Any], folder: Path, binned: "RadialProfile | None" = None
+    found: "Found",
+    summary: dict[str, Any],
+    members: "Table",
+    folder: Path,
+    binned: "RadialProfile | None" = None,
+    measured: "Structure | None" = None,
 ) -> None:
-    """Write posterior.nc, summary.json and the figures; rings.ecsv and binned.png of a binned fit.
+    """Write posterior.nc, members.ecsv, summary.json and the figures.
+
+    A binned fit has rings.ecsv and binned.png too, a structure with magnitudes structure.png.
 
     Args:
         found: from `run_king`.
         summary: its summary.
+        members: from `members_table`.
         folder: made where it does not exist.
         binned: from `radial_profile`.
+        measured: from `structure`.
     """
     from jaxcluster.output import save_posterior, whole
     from jaxcluster.plot_king import corner_figure, profile_figure
     from jaxcluster.plot_king_sky import sky_figure
+    from jaxcluster.plot_king_structure import structure_figure
     from jaxcluster.plot_radial_profile import radial_profile_figure
     from jaxcluster.run import finite
 
@@ -32,6 +45,7 @@ def write(
         if "log_likelihood" in found.posterior:  # of each star at each draw: a gigabyte at 10⁵
             del found.posterior["log_likelihood"]
         save_posterior(found.posterior, scratch)
+        members.write(scratch / "members.ecsv", format="ascii.ecsv")
         (scratch / "summary.json").write_text(json.dumps(finite(summary), indent=2))
         for name, draw in (
             ("profile", profile_figure),
@@ -42,6 +56,8 @@ def write(
         if binned is not None:
             binned.rings.write(scratch / "rings.ecsv", format="ascii.ecsv")
             radial_profile_figure(binned).savefig(scratch / "binned.png", dpi=150)
+        if measured is not None and len(measured.magnitudes):
+            structure_figure(measured).savefig(scratch / "structure.png", dpi=150)
 
 
 def binned_summary(binned: "RadialProfile", field: "Field") -> dict[str, Any]:

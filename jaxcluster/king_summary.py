@@ -231,6 +231,7 @@ def print_king(summary: dict[str, Any]) -> None:
     from rich.table import Table
 
     from jaxcluster.king_output import print_binned
+    from jaxcluster.king_structure import print_structure
 
     out = Console(highlight=False)
     centre = summary["centre"]
@@ -265,8 +266,11 @@ def print_king(summary: dict[str, Any]) -> None:
             f"ln Z = {summary['log_evidence']:.2f} ± {summary['log_evidence_error']:.2f}, of a "
             f"uniform field {summary['log_evidence_uniform']:.2f}"
         )
+    out.print(f"sum of memberships {summary['sum_of_memberships']:.0f}")
     if summary["binned"] is not None:
         print_binned(summary["binned"], summary["units"])
+    if summary["structure"] is not None:
+        print_structure(summary["structure"])
     for line in summary["warnings"]:
         out.print(f"[bold yellow]warning:[/] {line}", soft_wrap=True)
     out.print(

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxcluster.footprint import Footprint
 from jaxcluster.positions import enough
 from jaxcluster.typed import numbers, position
 
 COMPARED = (("king62", None), ("generalised", 1), ("eff", None), ("plummer", None))
+PURE = 0.8  # of members: in a raw field half radii and segregation are those of P itself
 UNITS = {
     "r_core": "arcmin",
     "r_tidal": "arcmin",
@@ -33,6 +34,7 @@ class Field(NamedTuple):
     centre: tuple[float, float]  # ra, dec [deg]
     radius: float  # of the footprint, on the sky [arcmin]
     dropped: dict[str, int]
+    rows: Int[np.ndarray, " n"]  # of the table
 
 
 class Found(NamedTuple):
@@ -108,6 +110,7 @@ def read_field(
         about,
         2 * ARCMIN * float(np.arcsin(0.5 * size / ARCMIN)),
         dropped,
+        np.flatnonzero(known)[inside],
     )
 
 
@@ -166,6 +169,8 @@ def run_king(
     gradient: bool = False,
     compare: bool = False,
     binned: bool = False,
+    structural: bool = False,
+    magnitude: str | None = None,
     method: str = "fast",
     seed: int,
     out: Path | None = None,
@@ -177,17 +182,22 @@ def run_king(
 
     import jax
 
+    from jaxcluster.king_members import king_membership, members_table
     from jaxcluster.king_output import binned_summary, write
+    from jaxcluster.king_structure import read_columns, structure
     from jaxcluster.king_summary import comparison, table_of, warnings_of
     from jaxcluster.radial_profile import radial_profile
     from jaxcluster.run import CHECKPOINT, sampler_of
 
     begin = time.process_time()
     chosen = shape_of(profile, beta)
+    if magnitude is not None and not structural:
+        raise ValueError("--magnitude: it is of --structure; give that too")
     if compare and method == "nuts":
         raise ValueError("--method nuts: it gives no evidence to --compare; take fast or nested")
     try:
         field = read_field(path, centre=centre, radius=radius, holes=holes, probability=probability)
+        columns = read_columns(path, field, magnitude) if structural else None
         rings = None
         if binned:  # about a given centre as it is, else about the densest place
             at = (0.0, 0.0) if centre else None
@@ -204,6 +214,18 @@ def run_king(
         note = partial(_prefixed, say, name)
         results.append(fit_profile(field, shape, sampler, key, note, gradient))
     found, model = results[0]
+    belongs = king_membership(found)
+    measured, said = None, []
+    if columns is not None:
+        try:
+            measured = structure(found, belongs, columns, seed)
+        except ValueError as error:  # such as too few members: the fit is worth having all the same
+            said = [f"--structure: {error}"]
+        if (pure := float((belongs**2).sum() / belongs.sum())) < PURE:
+            said.append(
+                f"--structure: a star counted as a member is one with probability {pure:.2f}, by "
+                "its place; select stars by astrometry first, such as with `members`"
+            )
     attributes = found.posterior["posterior"].attrs
     n = len(field.x)
     summary: dict[str, Any] = {
@@ -223,7 +245,9 @@ def run_king(
         "log_evidence_uniform": float(model.null(None)),  # pyright: ignore[reportOptionalCall]
         "comparison": comparison(results) if compare else None,
         "binned": None if rings is None else binned_summary(rings, field),
-        "warnings": warnings_of(results),
+        "sum_of_memberships": float(belongs.sum()),
+        "structure": None if measured is None else measured.summary,
+        "warnings": warnings_of(results) + said,
         "priors": _priors(model),
         "method": attributes["method"],
         "evaluations": sum(int(f.posterior["posterior"].attrs["evaluations"]) for f, _ in results),
@@ -236,7 +260,7 @@ def run_king(
     summary["cpu_seconds"] = spent - summary["compile_seconds"]
     if out is not None:
         say(f"writing {out}")
-        write(found, summary, out, rings)
+        write(found, summary, members_table(found, belongs, path), out, rings, measured)
     return found, summary
 
 

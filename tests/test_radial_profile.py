@@ -167,7 +167,9 @@ def test_density_is_the_profile_of_the_library():
 def test_an_edge_that_rings_do_not_reach_is_a_limit():
     x = simulated(n=800, core=4.0, tidal=90.0, background=0.3, radius=12.0)
     found = radial_profile(x, circle(12.0), betas=(2,))
-    summary = binned_summary(found, Field(x, None, circle(12.0), (10.0, 20.0), 12.0, {}))
+    summary = binned_summary(
+        found, Field(x, None, circle(12.0), (10.0, 20.0), 12.0, {}, np.arange(len(x)))
+    )
     row = summary["fits"][0]["parameters"]["r_tidal"]
     assert 4 < row["lower_limit"] < 90
     assert any("lower limit" in line for line in summary["warnings"])
@@ -179,7 +181,9 @@ def test_an_edge_that_is_one_with_the_background():
     """β = 1, all rings inside r_cl: k/√(1 + (r_cl/r_c)²) and n_bg are one constant."""
     footprint, x = circle(8.0), simulated(n=1500, core=3.0, tidal=18.0, beta=1, radius=8.0)
     found = radial_profile(x, footprint, betas=(1,))
-    summary = binned_summary(found, Field(x, None, footprint, (10.0, 20.0), 8.0, {}))
+    summary = binned_summary(
+        found, Field(x, None, footprint, (10.0, 20.0), 8.0, {}, np.arange(len(x)))
+    )
     rows = summary["fits"][0]["parameters"]
     assert rows["background_density"]["value"] is None
     assert rows["concentration"]["value"] is None
