@@ -17,9 +17,9 @@ it count: their proposals q were fixed before, so Z and the posterior are unbias
 not chosen for a small error. (The first round of a small error, or all draws, make ln Z of the
 curved problem of `benchmarks/evidence.py` too low. All draws make a posterior too narrow: a tail
 counts for less where it is found, since proposals then go there, and for nothing where it is not;
-of small clusters' r_core 8 % lay outside the 95 % interval, `benchmarks/king.py tails`.) A
-posterior that no mixture fits well, as that of most fields without a cluster, gets there by larger
-rounds, which count from the ninth on.
+see `benchmarks/king.py tails`. For the same reason each round counts by its own proposal, not by
+the mixture of all that count.) A posterior that no mixture fits well, as that of most fields without a cluster, gets there by larger
+rounds, which count from the ninth on, and with a fifth of the effective draws.
 
 A proposal is fitted to prior × L, and for a part to prior × √L with one or two components: that is
 as wide as the prior where the likelihood says little, wider than the posterior where it says much,
@@ -66,6 +66,7 @@ MOST_STEPS = 150  # of a search
 MOST_SEARCHES = 4
 MOST_ROUNDS = 24
 PATIENCE = 8  # rounds that are spent on a better proposal only
+HARD = 0.2  # of the effective draws asked for, which do where patience was in vain
 # Where a search's proposal has more than this share of the last one's density it has been: six
 # standard deviations from a component in eight dimensions, so that tails are not taken for modes.
 MEETS = 1e-7
@@ -214,7 +215,9 @@ def rounds(pool: Draws, rng, tolerance: float, least: int, say) -> Rounds:
         log_z, error = mean_and_error(log_w)
         k_hat, ess = tail_index(log_w), effective(log_w)
         say(f"ln Z = {log_z:.2f} ± {error:.2f}, {ess:.0f} effective draws")
-        enough = len(counted) > 0 and error < tolerance and ess > least
+        patient = settled and len(each) < MOST_ROUNDS
+        wanted = least if patient else HARD * least
+        enough = len(counted) > 0 and error < tolerance and ess > wanted
         if enough or len(each) == MOST_ROUNDS:
             return Rounds(log_z, error, k_hat, log_w, len(counted), each, proposal, enough)
         settled = settled or (error < 0.5 * tolerance and k_hat < HEAVIEST)
@@ -237,7 +240,8 @@ def importance(
         data: what the likelihood takes.
         key: random key.
         tolerance: error of ln Z to reach.
-        draws: equally weighted posterior draws to keep; as many effective ones are reached.
+        draws: equally weighted posterior draws to keep; as many effective ones are reached, or a
+            fifth (see `ess`) where no proposal fits well.
         checkpoint: folder that keeps the likelihoods so far, so that a killed run can go on.
         progress: called with a line of text about once a second.
 
