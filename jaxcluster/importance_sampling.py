@@ -18,8 +18,9 @@ not chosen for a small error. (The first round of a small error, or all draws, m
 curved problem of `benchmarks/evidence.py` too low. All draws make a posterior too narrow: a tail
 counts for less where it is found, since proposals then go there, and for nothing where it is not;
 see `benchmarks/king.py tails`. For the same reason each round counts by its own proposal, not by
-the mixture of all that count.) A posterior that no mixture fits well, as that of most fields without a cluster, gets there by larger
-rounds, which count from the ninth on, and with a fifth of the effective draws.
+the mixture of all that count.) A posterior that no mixture fits well, as that of most fields
+without a cluster, gets there by larger rounds, which count from the ninth on, and with a fifth of
+the effective draws.
 
 A proposal is fitted to prior × L, and for a part to prior × √L with one or two components: that is
 as wide as the prior where the likelihood says little, wider than the posterior where it says much,
