@@ -169,6 +169,8 @@ def warnings_of(results: list[Any]) -> list[str]:
             f"tails: the weights of the posterior's draws have Pareto k = {heavy:.2f}, more than "
             f"{HEAVIEST}; 95 % intervals may be too narrow, --method nuts or nested knows better"
         )
+    if why := attributes.get("fallback"):
+        said.append(f"nested sampling was needed: {why}")
     if value is not None and others:
         best = max(others, key=lambda one: _evidence(one)[0])
         if (more := _evidence(best)[0] - value) > math.log(100):

@@ -1,6 +1,7 @@
 """Members of a fitted profile, and `king --structure`, against sums written out and simulations."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import jax.numpy as jnp
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from test_cli import quiet, run  # noqa: F401
-from test_king_profile import draw
+from test_king_profile import build, draw
 
 from jaxcluster.footprint import circle
 from jaxcluster.king_members import king_cut, king_membership
+from jaxcluster.king_summary import warnings_of
 from jaxcluster.probability_cut import joint_membership
 from jaxcluster.run_king import Field, Found
 from jaxcluster.sky_plane import to_sky
@@ -174,3 +176,21 @@ def test_too_few_members_cost_no_more_than_the_structure(segregated, tmp_path):
     assert summary["structure"] is None
     assert any(line.startswith("--structure:") for line in summary["warnings"])
     assert 1.0 < summary["parameters"]["r_core"]["median"] < 3.0
+
+
+def test_a_sampler_in_trouble_is_told():
+    x = draw()
+    found = found_of(x)
+    found.draws["n_cluster"] = found.draws["n_inside"]
+    for attributes, told in (
+        ({"tail_index": 0.9}, "Pareto k = 0.90"),
+        ({"tail_index": 0.4, "fallback": "after 24 rounds"}, "nested sampling was needed: after"),
+        ({"tail_index": 0.4, "fallback": ""}, None),
+    ):
+        posterior = {"posterior": SimpleNamespace(attrs={"log_evidence": 0.0, **attributes})}
+        model = build(x, footprint=circle(RADIUS))
+        said = warnings_of([(found._replace(posterior=posterior), model)])
+        assert [line for line in said if "Pareto" in line or "nested" in line] == [
+            line for line in said if told and told in line
+        ]
+        assert told is None or any(told in line for line in said)
