@@ -336,7 +336,7 @@ def same_place(table):
     ("alter", "arguments", "words"),
     [
         (lambda t: t[:12], [], ["found 9 with a position", "10 or more"]),
-        (same_place, [], ["at 1 places", "span no area"]),
+        (same_place, [], ["at 1 place", "span no area"]),
         (None, ["--centre", "10,30"], ["centre", "outside the stars' field"]),
         (None, ["--centre", "10"], ["--centre '10'", "RA,DEC"]),
         (None, ["--centre", "10,99"], ["declination 99"]),
