@@ -177,7 +177,7 @@ def test_gradients_against_differences():
         (lambda: polygon([(0.0, 0.0), (1.0, 1.0), (2.0, 2.0)]), "on a line"),
         (lambda: polygon([(0.0, 0.0), (4.0, 4.0), (4.0, 0.0), (0.0, 3.0)]), "crosses another"),
         (lambda: circle(9.0, completeness=lambda x, y: 0.0 * x), "completeness.*between 0 and 1"),
-        (lambda: largest_circle(np.ones((20, 2))), "20 stars at 1 places"),
+        (lambda: largest_circle(np.ones((20, 2))), "20 stars at 1 place"),
         (lambda: largest_circle(np.eye(4)[:, :2] + 5.0), "outside the stars' field"),
     ],
 )
