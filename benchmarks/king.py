@@ -85,14 +85,14 @@ and Smirnov:
        x_centre  .53  78  98 .17  .53  75  98 .28  .50  68  91 .96  .50  69  90 .97
 
 Mean ranks have errors of 0.04 and 0.03; fast and nuts have the same clusters. By NUTS all is as it
-should be in the 100, in the 60 the 53 % of r_tidal are 2.5 errors off. Columns
-of fast are those of 562e9b8, when it lost tails; since then `tails`:
+should be in the 100, in the 60 the 53 % of r_tidal are 2.5 errors off. The columns of fast are
+those of 562e9b8, when it lost tails. Now:
 
 `tails 100`, the same clusters as 100 nuts 4000: what of NUTS's draws lies outside fast's central
 95 % intervals (5 but for both's noise), and fast's widths over NUTS's (radii: of the logarithm);
-on the left when all draws made its posterior (562e9b8, 12 776 evaluations in the median), on the
-right now that only draws that did not fit their proposal do (15 448 evaluations, 1.6 CPU s; Pareto
-k above 0.7 in 7, nested sampling in 1):
+on the left when all draws made its posterior (9b2d997 with this file, 12 776 evaluations in the
+median), on the right now that only draws that did not fit their proposal do (15 448 evaluations,
+1.5 CPU s; Pareto k above 0.7 in 7, nested sampling in 1):
 
                                    all draws                          now
                       outside [%]  width least most   outside [%]  width least most

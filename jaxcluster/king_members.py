@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxcluster.probability_cut import Cut, probability_cut
-from jaxcluster.surface_density import SurfaceDensity
+from jaxcluster.probability_cut import Cut, membership_at, probability_cut
 
 if TYPE_CHECKING:
     from jaxcluster.run_king import Found
@@ -30,23 +29,14 @@ def king_membership(found: "Found") -> Float[np.ndarray, " n"]:
     Args:
         found: from `run_king`; the field's weights are q.
     """
-    field, x = found.field, jnp.asarray(found.field.x)
-    q = 0.5 if field.weights is None else jnp.asarray(field.weights)
-
-    def of_draw(parameters):
-        surface = SurfaceDensity.of(parameters, field.footprint, found.profile, found.beta)
-        cluster, background = surface.cluster(x), surface.field(x)
-        if field.weights is not None:  # shapes only: q has the numbers
-            cluster = cluster / surface.n_inside
-            background = background / (surface.expected - surface.n_inside)
-        return q * cluster / (q * cluster + (1.0 - q) * background + 1e-300)
-
-    step = max(len(found.draws["r_core"]) // DRAWS, 1)
-    draws = {name: jnp.asarray(values[::step]) for name, values in found.draws.items()}
+    x, weights = jnp.asarray(found.field.x), found.field.weights
+    draws = {name: jnp.asarray(values) for name, values in found.some_draws(DRAWS).items()}
     n = len(draws["r_core"])
 
     def add(i, total):
-        return total + of_draw({name: values[i] for name, values in draws.items()}) / n
+        surface = found.surface({name: values[i] for name, values in draws.items()})
+        q = surface.n_inside / surface.expected if weights is None else jnp.asarray(weights)
+        return total + membership_at(surface, x, q) / n
 
     return np.asarray(jax.jit(lambda: jax.lax.fori_loop(0, n, add, jnp.zeros(len(x))))())
 
@@ -57,7 +47,6 @@ def king_cut(found: "Found") -> Cut:
     Args:
         found: from `run_king`, of a field with probabilities.
     """
-    from jaxcluster.plot_king import centre_of
     from jaxcluster.rings import reach, ring_edges
     from jaxcluster.shape import about_mean
 
@@ -67,10 +56,9 @@ def king_cut(found: "Found") -> Cut:
     if "position_angle" in middle:
         middle["position_angle"] = np.median(about_mean(found.draws["position_angle"]))
     median = {name: jnp.asarray(value) for name, value in middle.items()}
-    surface = SurfaceDensity.of(median, field.footprint, found.profile, found.beta)
-    centre = centre_of(found)
-    edges = ring_edges(np.hypot(*(field.x - centre).T), reach(field.footprint, centre))
-    return probability_cut(field.x, field.weights, surface, edges)
+    away = np.hypot(*(field.x - found.centre).T)
+    edges = ring_edges(away, reach(field.footprint, found.centre))
+    return probability_cut(field.x, field.weights, found.surface(median), edges)
 
 
 def members_table(found: "Found", membership: Float[np.ndarray, " n"], source: Any) -> Any:
@@ -86,10 +74,9 @@ def members_table(found: "Found", membership: Float[np.ndarray, " n"], source: A
     """
     from astropy.table import Column
 
-    from jaxcluster.plot_king import centre_of
     from jaxcluster.table import read_table
 
-    away = np.hypot(*(found.field.x - centre_of(found)).T)
+    away = np.hypot(*(found.field.x - found.centre).T)
     table = read_table(source)[found.field.rows]
     table["membership"] = membership
     table["radius"] = Column(away, unit="arcmin")

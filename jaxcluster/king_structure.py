@@ -79,9 +79,7 @@ def structure(
     Raises:
         ValueError: fewer than 10 members, from `segregation_ratio`.
     """
-    from jaxcluster.plot_king import centre_of
-
-    rng, x, w = np.random.default_rng(seed), found.field.x - centre_of(found), membership
+    rng, x, w = np.random.default_rng(seed), found.field.x - found.centre, membership
     one = shape(x, rng=rng, weights=w)
     plane = angle_between(one.position_angle, galactic_plane_angle(found.field.centre))
     path = None

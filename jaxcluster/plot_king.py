@@ -40,7 +40,7 @@ def profile_figure(found: Found, summary: dict[str, Any], credit: str | None = N
     """
     from matplotlib.figure import Figure
 
-    centre = centre_of(found)
+    centre = found.centre
     rings = ring_counts(found, centre)
     r, area, n, bottoms, tops = (
         np.asarray(rings[c]) for c in ("radius", "area", "density", "low", "high")
@@ -120,7 +120,7 @@ def densities(found: Found, centre, radii) -> tuple[np.ndarray, np.ndarray]:
         total = density.cluster(x) + density.field(x)
         return total.reshape(len(radii), -1).mean(axis=1), density.background
 
-    total, field = jax.jit(lambda draws: jax.lax.map(one, draws))(some_draws(found))
+    total, field = jax.jit(lambda draws: jax.lax.map(one, draws))(found.some_draws(N_DRAWS))
     return np.asarray(total), np.asarray(field)
 
 
@@ -198,16 +198,3 @@ def name_of(found: Found) -> str:
     from jaxcluster.run_king import label
 
     return label(found.profile, found.beta).replace("beta", "β")
-
-
-def centre_of(found: Found) -> np.ndarray:
-    """Median centre [arcmin]."""
-    if "x_centre" not in found.draws:
-        return np.zeros(2)
-    return np.array([np.median(found.draws[n]) for n in ("x_centre", "y_centre")])
-
-
-def some_draws(found: Found, n: int = N_DRAWS) -> dict[str, np.ndarray]:
-    """Return some of the draws, evenly taken."""
-    size = len(found.draws["r_core"])
-    return {k: v[:: max(size // n, 1)] for k, v in found.draws.items()}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxcluster.plot_king import centre_of, counted, name_of, some_draws
+from jaxcluster.plot_king import counted, name_of
 from jaxcluster.plot_members import CLUSTER
 from jaxcluster.plot_run import draw_credit
 
@@ -50,7 +50,7 @@ def sky_figure(found: Found, summary: dict[str, Any], credit: str | None = None)
     middle = {n: np.median(v) for n, v in found.draws.items() if v.ndim == 1}
     angle = np.radians((summary["parameters"].get("position_angle") or {}).get("median") or 0.0)
     q = 1.0 - middle.get("ellipticity", 0.0)
-    centre = centre_of(found)
+    centre = found.centre
     for ax in (left, right):
         for shape in (footprint.outer, *footprint.holes):
             line = np.array([shape.x, shape.y]) + shape.radius * np.stack(
@@ -104,7 +104,7 @@ def residual_map(found: Found) -> tuple[Float[np.ndarray, "g g"], float]:
         density = SurfaceDensity.of(parameters, footprint, found.profile, found.beta)
         return density.cluster(jnp.asarray(places)) + density.field(jnp.asarray(places))
 
-    mean = jax.jit(lambda d: jax.lax.map(one, d))(some_draws(found, 60)).mean(axis=0)
+    mean = jax.jit(lambda d: jax.lax.map(one, d))(found.some_draws(60)).mean(axis=0)
     inside = footprint.contains(places).reshape(N_CELLS, N_CELLS)
     cell = (edges[1] - edges[0]) ** 2
     expected = np.where(inside, np.asarray(mean).reshape(N_CELLS, N_CELLS) * cell, 0.0)

@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from astropy.table import Table
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxcluster.positions import positions
 from jaxcluster.rings import ring_integrals, ring_of
@@ -143,10 +143,17 @@ def joint_membership(
             f"surface: found {n_c:.4g} stars of the cluster and {n_f:.4g} of the background in the "
             "footprint, expected both above 0; fit it to a field and not to members alone"
         )
-    there = jnp.asarray(x)
-    cluster = np.asarray(surface.cluster(there)) / n_c
-    field = np.asarray(surface.field(there)) / n_f
-    return q * cluster / (q * cluster + (1.0 - q) * field + 1e-300)
+    return np.asarray(membership_at(surface, jnp.asarray(x), jnp.asarray(q)))
+
+
+def membership_at(
+    surface: SurfaceDensity, x: Float[Array, "n 2"], q: Float[Array, "*n"]
+) -> Float[Array, " n"]:
+    """P_i of `joint_membership`, unchecked and for JAX; q = n_c/(n_c + n_f) is position alone."""
+    n_c = surface.n_inside
+    cluster = q * surface.cluster(x) / n_c
+    field = (1.0 - q) * surface.field(x) / (surface.expected - n_c)
+    return cluster / (cluster + field + 1e-300)
 
 
 def _probabilities(probability, n):

@@ -46,6 +46,24 @@ class Found(NamedTuple):
     posterior: Any  # ArviZ data
     draws: dict[str, np.ndarray]  # parameters, derived ones too
 
+    @property
+    def centre(self) -> Float[np.ndarray, "2"]:
+        """Median of the cluster's centre [arcmin]; the origin where it was held there."""
+        if "x_centre" not in self.draws:
+            return np.zeros(2)
+        return np.array([np.median(self.draws[name]) for name in ("x_centre", "y_centre")])
+
+    def some_draws(self, n: int) -> dict[str, np.ndarray]:
+        """About n of the draws, evenly taken."""
+        step = max(len(self.draws["r_core"]) // n, 1)
+        return {name: values[::step] for name, values in self.draws.items()}
+
+    def surface(self, parameters):
+        """Return the surface density of parameters by name."""
+        from jaxcluster.surface_density import SurfaceDensity
+
+        return SurfaceDensity.of(parameters, self.field.footprint, self.profile, self.beta)
+
 
 def read_field(
     path: Any,
@@ -188,6 +206,7 @@ def run_king(
     from jaxcluster.king_summary import comparison, table_of, warnings_of
     from jaxcluster.radial_profile import radial_profile
     from jaxcluster.run import CHECKPOINT, sampler_of
+    from jaxcluster.table import read_table
 
     begin = time.process_time()
     chosen = shape_of(profile, beta)
@@ -196,8 +215,10 @@ def run_king(
     if compare and method == "nuts":
         raise ValueError("--method nuts: it gives no evidence to --compare; take fast or nested")
     try:
-        field = read_field(path, centre=centre, radius=radius, holes=holes, probability=probability)
-        columns = read_columns(path, field, magnitude) if structural else None
+        table = read_table(path)
+        options = {"centre": centre, "radius": radius, "holes": holes, "probability": probability}
+        field = read_field(table, **options)
+        columns = read_columns(table, field, magnitude) if structural else None
         rings = None
         if binned:  # about a given centre as it is, else about the densest place
             at = (0.0, 0.0) if centre else None
@@ -260,7 +281,7 @@ def run_king(
     summary["cpu_seconds"] = spent - summary["compile_seconds"]
     if out is not None:
         say(f"writing {out}")
-        write(found, summary, members_table(found, belongs, path), out, rings, measured)
+        write(found, summary, members_table(found, belongs, table), out, rings, measured)
     return found, summary
 
 
@@ -275,8 +296,7 @@ def _priors(model):
 def _fitted_centre(found):
     from jaxcluster.sky_plane import to_sky
 
-    middle = np.array([[np.median(found.draws[n]) for n in ("x_centre", "y_centre")]])
-    ((ra, dec),) = to_sky(middle, found.field.centre)
+    ((ra, dec),) = to_sky(found.centre[None], found.field.centre)
     return {"ra": float(ra), "dec": float(dec)}
 
 

@@ -127,10 +127,7 @@ def test_posterior_covers_the_truth(sampler):
 
 @pytest.mark.slow
 def test_fast_keeps_the_tails_that_nuts_finds():
-    """A small, sharply cut cluster, r_core > r_tidal: a ridge a hundredth as wide as long.
-
-    When all draws made the posterior 14 % of NUTS's lay outside, on average over these six.
-    """
+    """Small, sharply cut clusters, r_core > r_tidal: a posterior that is a thin, bent ridge."""
     prior = {"n_inside": dist.Uniform(0.0, 600.0), "background_density": dist.Uniform(0.0, 0.25)}
     outside = []
     for seed in range(6):
