@@ -109,14 +109,12 @@ def densities(found: Found, centre, radii) -> tuple[np.ndarray, np.ndarray]:
     import jax
     import jax.numpy as jnp
 
-    from jaxcluster.surface_density import SurfaceDensity
-
     angle = 2 * np.pi * (np.arange(N_ANGLES) + 0.5) / N_ANGLES
     ring = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     x = jnp.asarray((centre + radii[:, None, None] * ring).reshape(-1, 2))
 
     def one(parameters):
-        density = SurfaceDensity.of(parameters, found.field.footprint, found.profile, found.beta)
+        density = found.surface(parameters)
         total = density.cluster(x) + density.field(x)
         return total.reshape(len(radii), -1).mean(axis=1), density.background
 

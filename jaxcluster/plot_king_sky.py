@@ -90,8 +90,6 @@ def residual_map(found: Found) -> tuple[Float[np.ndarray, "g g"], float]:
     import jax.numpy as jnp
     from scipy.ndimage import gaussian_filter
 
-    from jaxcluster.surface_density import SurfaceDensity
-
     footprint, x = found.field.footprint, found.field.x
     half = footprint.radius
     w = np.ones(len(x)) if found.field.weights is None else found.field.weights
@@ -101,7 +99,7 @@ def residual_map(found: Found) -> tuple[Float[np.ndarray, "g g"], float]:
     places = np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2)
 
     def one(parameters):
-        density = SurfaceDensity.of(parameters, footprint, found.profile, found.beta)
+        density = found.surface(parameters)
         return density.cluster(jnp.asarray(places)) + density.field(jnp.asarray(places))
 
     mean = jax.jit(lambda d: jax.lax.map(one, d))(found.some_draws(60)).mean(axis=0)
