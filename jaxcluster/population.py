@@ -68,7 +68,7 @@ def _locate(x, nodes):
     index = jnp.zeros(wanted.shape, jnp.int32)
     for step in steps:
         there = padded.at[index + step].get(mode="promise_in_bounds")
-        index = jnp.where(there <= wanted, index + step, index)
+        index = index + jnp.where(there <= wanted, step, 0)  # each used once: see `local`
     index = materialise(index).reshape(x.shape)
     lower, width = nodes[index], nodes[index + 1] - nodes[index]
     fraction = jnp.where(width > 0, (x - lower) / jnp.where(width > 0, width, 1.0), 0.0)
