@@ -67,10 +67,10 @@ from numpyro.distributions import LogUniform, Uniform  # noqa: E402
 from scipy.stats import binomtest, kstest  # noqa: E402
 
 import jaxcluster as jc  # noqa: E402
-from jaxcluster.bayes_factor import inside, membership  # noqa: E402
-from jaxcluster.model_files import load_model  # noqa: E402
-from jaxcluster.sample import Stopwatch  # noqa: E402
-from jaxcluster.simulate import simulate_cluster, simulate_field  # noqa: E402
+from jaxcluster.inference.compile import Stopwatch  # noqa: E402
+from jaxcluster.jobs.bayes_factor import inside, membership  # noqa: E402
+from jaxcluster.jobs.model_files import load_model  # noqa: E402
+from jaxcluster.population.simulate import simulate_cluster, simulate_field  # noqa: E402
 
 LIMITS = (10.0, 18.0)
 NUMBERS = (50, 100, 200, 400, 700, 1000)

@@ -16,19 +16,19 @@ import jax
 import numpy as np
 from astropy.table import Table
 
-from jaxcluster.density_centre import density_centre
-from jaxcluster.maximum_likelihood import maximum_likelihood
-from jaxcluster.members import find_members
-from jaxcluster.model_files import load_model
-from jaxcluster.probability_cut import joint_membership, probability_cut
-from jaxcluster.rings import ring_edges
-from jaxcluster.run_king import read_field
-from jaxcluster.segregation import half_radius, radii_by_magnitude, segregation_ratio
-from jaxcluster.shape import angle_between, galactic_plane_angle, motion_angle, shape
-from jaxcluster.sky_plane import to_plane
-from jaxcluster.stars import Stars
-from jaxcluster.surface_density import SurfaceDensity
-from jaxcluster.table import read_table
+from jaxcluster.catalogue.sky import to_plane
+from jaxcluster.catalogue.tables import read_table
+from jaxcluster.density.stars import Stars
+from jaxcluster.inference.maximum import maximum_likelihood
+from jaxcluster.jobs.king_field import read_field
+from jaxcluster.jobs.members import find_members
+from jaxcluster.jobs.model_files import load_model
+from jaxcluster.structure.centre import density_centre
+from jaxcluster.structure.cut import joint_membership, probability_cut
+from jaxcluster.structure.rings import ring_edges
+from jaxcluster.structure.segregation import half_radius, radii_by_magnitude, segregation_ratio
+from jaxcluster.structure.shape import angle_between, galactic_plane_angle, motion_angle, shape
+from jaxcluster.structure.surface import SurfaceDensity
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

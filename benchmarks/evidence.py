@@ -103,14 +103,15 @@ from jax.scipy.stats import norm  # noqa: E402
 from numpyro.distributions import Uniform  # noqa: E402
 
 import jaxcluster as jc  # noqa: E402
-from jaxcluster.bayes_factor import inside  # noqa: E402
-from jaxcluster.evaluate import BATCH, Evaluate  # noqa: E402
-from jaxcluster.flat import Flat  # noqa: E402
-from jaxcluster.importance_sampling import FIRST, search  # noqa: E402
-from jaxcluster.model_files import load_model  # noqa: E402
-from jaxcluster.sample import Stopwatch, as_rows  # noqa: E402
-from jaxcluster.simulate import TRUTH, simulate_pair  # noqa: E402
-from jaxcluster.weighted_draws import Draws, mean_and_error  # noqa: E402
+from jaxcluster.inference.compile import Stopwatch  # noqa: E402
+from jaxcluster.inference.evaluate import BATCH, Evaluate  # noqa: E402
+from jaxcluster.inference.flat import Flat  # noqa: E402
+from jaxcluster.inference.importance import FIRST, search  # noqa: E402
+from jaxcluster.inference.posterior import as_rows  # noqa: E402
+from jaxcluster.inference.weighted_draws import Draws, mean_and_error  # noqa: E402
+from jaxcluster.jobs.bayes_factor import inside  # noqa: E402
+from jaxcluster.jobs.model_files import load_model  # noqa: E402
+from jaxcluster.population.simulate import TRUTH, simulate_pair  # noqa: E402
 
 LIMITS = (10.0, 18.0)  # of the mock clusters
 DIMENSIONS, HALF = 7, 10.0

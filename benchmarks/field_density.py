@@ -39,9 +39,9 @@ import pandas as pd
 
 jax.config.update("jax_enable_x64", True)
 
-from jaxcluster.field import FieldDensity, fit_field, published_kde  # noqa: E402
-from jaxcluster.stars import Stars  # noqa: E402
-from jaxcluster.truncated_mixture import FOLDS  # noqa: E402
+from jaxcluster.density.stars import Stars  # noqa: E402
+from jaxcluster.field.density import FieldDensity, fit_field, published_kde  # noqa: E402
+from jaxcluster.field.gaussians import FOLDS  # noqa: E402
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 FIELDS = {

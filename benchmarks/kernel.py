@@ -46,8 +46,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from jaxcluster.gaussian import log_density
-from jaxcluster.local import log_density_local
+from jaxcluster.density.gaussian import log_density
+from jaxcluster.density.local import log_density_local
 
 FIELD = 0.05 / 20  # of the diagram's size, as in every model
 PEER_PAIRS = 700_000  # some 100 bytes a pair and array, a few dozen arrays

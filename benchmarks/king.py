@@ -170,16 +170,18 @@ from scipy.optimize import OptimizeWarning, curve_fit  # noqa: E402
 from scipy.stats import kstest  # noqa: E402
 
 import jaxcluster as jc  # noqa: E402
-from jaxcluster.flat import Flat  # noqa: E402
-from jaxcluster.footprint import circle  # noqa: E402
-from jaxcluster.king import King  # noqa: E402
-from jaxcluster.king_summary import table_of, warnings_of  # noqa: E402
-from jaxcluster.maximum_likelihood import maximum_likelihood  # noqa: E402
-from jaxcluster.members import find_members  # noqa: E402
-from jaxcluster.model_files import load_model  # noqa: E402
-from jaxcluster.run_king import Field, Found, fit_profile, read_field  # noqa: E402
-from jaxcluster.sample import Stopwatch  # noqa: E402
-from jaxcluster.surface_density import SurfaceDensity  # noqa: E402
+from jaxcluster.inference.compile import Stopwatch  # noqa: E402
+from jaxcluster.inference.flat import Flat  # noqa: E402
+from jaxcluster.inference.maximum import maximum_likelihood  # noqa: E402
+from jaxcluster.jobs.king import read_field  # noqa: E402
+from jaxcluster.jobs.king_field import Field
+from jaxcluster.jobs.king_fit import Found, fit_profile
+from jaxcluster.jobs.king_summary import table_of, warnings_of  # noqa: E402
+from jaxcluster.jobs.members import find_members  # noqa: E402
+from jaxcluster.jobs.model_files import load_model  # noqa: E402
+from jaxcluster.structure.footprint import circle  # noqa: E402
+from jaxcluster.structure.profiles import King  # noqa: E402
+from jaxcluster.structure.surface import SurfaceDensity  # noqa: E402
 
 RADIUS = 30.0  # of the footprint [arcmin]
 CORE = 3.0

@@ -31,14 +31,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxcluster.footprint import circle
-from jaxcluster.king import King
-from jaxcluster.maximum_likelihood import maximum_likelihood
-from jaxcluster.model_files import load_model
-from jaxcluster.radial_profile import radial_profile
-from jaxcluster.run_king import read_field
-from jaxcluster.stars import Stars
-from jaxcluster.surface_density import SurfaceDensity
+from jaxcluster.density.stars import Stars
+from jaxcluster.inference.maximum import maximum_likelihood
+from jaxcluster.jobs.king_field import read_field
+from jaxcluster.jobs.model_files import load_model
+from jaxcluster.structure.footprint import circle
+from jaxcluster.structure.profiles import King
+from jaxcluster.structure.radial_profile import radial_profile
+from jaxcluster.structure.surface import SurfaceDensity
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 CORE, RADIUS, BACKGROUND = 3.0, 30.0, 0.3

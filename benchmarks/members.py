@@ -43,10 +43,10 @@ from astropy.coordinates import SkyCoord  # noqa: E402
 
 import jaxcluster as jc  # noqa: E402
 from jaxcluster import xd  # noqa: E402
-from jaxcluster.bootstrap import bootstrap_mixture  # noqa: E402
-from jaxcluster.cluster_component import candidates, moments  # noqa: E402
-from jaxcluster.members import COLUMNS, SURE, find_members  # noqa: E402
-from jaxcluster.plot_run import POSTERIOR, draw_credit  # noqa: E402
+from jaxcluster.figures.style import POSTERIOR, draw_credit  # noqa: E402
+from jaxcluster.jobs.members import COLUMNS, find_members  # noqa: E402
+from jaxcluster.xd.bootstrap import bootstrap_mixture  # noqa: E402
+from jaxcluster.xd.cluster_component import SURE, candidates, moments  # noqa: E402
 
 FEWEST = 5  # other stars within and beyond, for the areas
 LIMIT = 0.05  # quantile that is a lower limit
@@ -242,7 +242,7 @@ def ngc2323(folder: Path) -> None:
     print(f"passes: median {np.median(boot.passes):.0f}, most {boot.passes.max()}")
     print(f"{(found.probability >= SURE).sum()} with P ≥ 0.9, {(found.frequency >= SURE).sum()} in")
     print("90 % of the resamplings; how far below a maximum 20 of them are:")
-    from jaxcluster import bootstrap
+    from jaxcluster.xd import bootstrap
 
     bootstrap.TO_GO, bootstrap.MOST_PASSES = 1e-6, 1000
     jax.clear_caches()

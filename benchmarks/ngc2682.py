@@ -91,12 +91,12 @@ import numpy as np  # noqa: E402
 from jax.flatten_util import ravel_pytree  # noqa: E402
 
 import jaxcluster as jc  # noqa: E402
-from jaxcluster import isochrone  # noqa: E402
-from jaxcluster.bayes_factor import bayes_factor, inside  # noqa: E402
-from jaxcluster.climb import climb, gradients  # noqa: E402
-from jaxcluster.flat import Flat  # noqa: E402
-from jaxcluster.model_files import load_model  # noqa: E402
-from jaxcluster.sample import Stopwatch  # noqa: E402
+from jaxcluster.inference.climb import climb, gradients  # noqa: E402
+from jaxcluster.inference.compile import Stopwatch  # noqa: E402
+from jaxcluster.inference.flat import Flat  # noqa: E402
+from jaxcluster.jobs.bayes_factor import bayes_factor, inside  # noqa: E402
+from jaxcluster.jobs.model_files import load_model  # noqa: E402
+from jaxcluster.population import isochrone  # noqa: E402
 
 LIMITS = (8.0, 18.0)
 BEST = {  # start of the climb: near the published solution

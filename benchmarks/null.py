@@ -41,8 +41,8 @@ jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jax
 import numpy as np  # noqa: E402
 
 import jaxcluster as jc  # noqa: E402
-from jaxcluster.bayes_factor import inside  # noqa: E402
-from jaxcluster.model_files import load_model  # noqa: E402
+from jaxcluster.jobs.bayes_factor import inside  # noqa: E402
+from jaxcluster.jobs.model_files import load_model  # noqa: E402
 
 BRIGHT = 8.0
 LIVE = 50  # where importance sampling fails

@@ -68,8 +68,8 @@ import pandas as pd  # noqa: E402
 from astropy.table import Table, vstack  # noqa: E402
 
 import jaxcluster as jc  # noqa: E402
-from jaxcluster.bayes_factor import Result, bayes_factor  # noqa: E402
-from jaxcluster.simulate import TRUTH, simulate_cluster, simulate_field  # noqa: E402
+from jaxcluster.jobs.bayes_factor import Result, bayes_factor  # noqa: E402
+from jaxcluster.population.simulate import TRUTH, simulate_cluster, simulate_field  # noqa: E402
 
 LIMITS = (10.0, 18.0)
 CELLS = {"n_masses": 96, "n_mass_ratios": 6}

@@ -62,7 +62,7 @@ purity and completeness at P ≥ 0.5, and calibr., at contrasts 5, 1 and 0.3:
 
 At contrast 5 P is as good as the true densities'. What is found at 1 is found as often as from the
 truth: the rule refuses the rest, which it would not tell from what it refuses in fields without a
-cluster; so it does all at 0.3. Without moves (`xd_moves`) none is found at 1. HDBSCAN
+cluster; so it does all at 0.3. Without moves (`xd.moves`) none is found at 1. HDBSCAN
 has the cluster among its labels more often at 1 and 0.3, but by being told: the last column. CPU a
 sample: jaxcluster 0.8 s, plain mixture 0.4 to 0.7, HDBSCAN 0.1.
 """
@@ -89,9 +89,9 @@ from scipy.stats import beta  # noqa: E402
 
 import jaxcluster as jc  # noqa: E402
 from jaxcluster import xd  # noqa: E402
-from jaxcluster.cluster_component import KM_S, candidates  # noqa: E402
-from jaxcluster.members import COLUMNS  # noqa: E402
-from jaxcluster.plot_run import POSTERIOR, PRIOR, draw_credit  # noqa: E402
+from jaxcluster.figures.style import POSTERIOR, PRIOR, draw_credit  # noqa: E402
+from jaxcluster.jobs.members import COLUMNS  # noqa: E402
+from jaxcluster.xd.cluster_component import KM_S, candidates  # noqa: E402
 
 HOSTS = ("IC166", "NGC2301", "NGC2324", "NGC6834")
 CONTRASTS = (5.0, 1.0, 0.3)

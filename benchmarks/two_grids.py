@@ -26,8 +26,8 @@ import jax
 jax.config.update("jax_enable_x64", True)
 
 import jaxcluster as jc  # noqa: E402
-from jaxcluster.bayes_factor import bayes_factor  # noqa: E402
-from jaxcluster.simulate import TRUTH, simulate_pair  # noqa: E402
+from jaxcluster.jobs.bayes_factor import bayes_factor  # noqa: E402
+from jaxcluster.population.simulate import TRUTH, simulate_pair  # noqa: E402
 
 LIMITS = (10.0, 18.0)
 CELLS = {"n_masses": 128, "n_mass_ratios": 8}

@@ -2,7 +2,7 @@
 
     λ(x) = N s(r(x)) / ∫ s dA + b,     ln L = Σ ln λ(x_i) − ∫ λ dA
 
-every star by itself, no rings (see `jaxcluster.surface_density`). From the command line
+every star by itself, no rings (see `jaxcluster.structure.surface`). From the command line
 `jaxcluster king TABLE`. Default priors, R the footprint's radius and n the number of stars (or the
 sum of their weights), m = n + 5√n + 10 and A its area:
 
@@ -26,9 +26,9 @@ from jax.scipy.special import gammainc, gammaln
 from numpyro.distributions import LogUniform, Normal, Uniform
 
 import jaxcluster as jc
-from jaxcluster.footprint import circle
-from jaxcluster.sky_plane import middle, to_plane
-from jaxcluster.surface_density import SurfaceDensity
+from jaxcluster.catalogue.sky import middle, to_plane
+from jaxcluster.structure.footprint import circle
+from jaxcluster.structure.surface import SurfaceDensity
 
 SHAPES = {  # parameters of each profile
     "king62": ("r_core", "r_tidal"),

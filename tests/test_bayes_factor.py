@@ -10,9 +10,9 @@ import numpyro.distributions as dist
 import pytest
 
 import jaxcluster as jc
-from jaxcluster.bayes_factor import bayes_factor, default_limits, inside
-from jaxcluster.model_files import load_model
-from jaxcluster.simulate import TRUTH, simulate_pair
+from jaxcluster.jobs.bayes_factor import bayes_factor, default_limits, inside
+from jaxcluster.jobs.model_files import load_model
+from jaxcluster.population.simulate import TRUTH, simulate_pair
 
 LIMITS = (10.0, 18.0)
 SMALL = {"n_masses": 32, "n_mass_ratios": 4}
@@ -162,7 +162,7 @@ def made_up(n, seed, mean=(15.0, 1.2), spread=(1.5, 0.3)):
 def test_nuts_gives_no_evidence_but_a_posterior():
     sampler = partial(jc.nuts, warmup=20, draws=20, chains=1, search=20)
     result = bayes_factor(
-        made_up(30, 0), made_up(80, 1), key=jax.random.key(0), build=blob, sampler=sampler
+        made_up(30, 0), made_up(80, 1), key=jax.random.key(0), model=blob, sampler=sampler
     )
     assert result.log10_bayes_factor is None
     assert result.log10_bayes_factor_error is None
@@ -189,7 +189,7 @@ def test_stars_of_both_tables_are_left_out_of_the_field():
     same = np.arange(20)
     for key, same_star in (("out", same), ("in", None)):
         with pytest.raises(Seen):
-            bayes_factor(sample, field, key=jax.random.key(0), build=look, same_star=same_star)
+            bayes_factor(sample, field, key=jax.random.key(0), model=look, same_star=same_star)
         seen[key] = seen["log_field"]
     limits = default_limits(field)
     density = jc.fit_field(field, limits, n_stars=20, key=jax.random.split(jax.random.key(0))[0])
@@ -200,17 +200,17 @@ def test_stars_of_both_tables_are_left_out_of_the_field():
 
 def test_too_few_stars_say_how_many_and_what_to_do():
     with pytest.raises(ValueError, match=r"4 of 4 stars are between .* needs at least 5"):
-        bayes_factor(made_up(4, 0), made_up(80, 1), key=jax.random.key(0), build=blob)
+        bayes_factor(made_up(4, 0), made_up(80, 1), key=jax.random.key(0), model=blob)
     faint = made_up(30, 0, mean=(17.5, 1.2), spread=(0.1, 0.3))
     with pytest.raises(ValueError, match="use a field that covers the sample"):
-        bayes_factor(faint, made_up(80, 1), key=jax.random.key(0), build=blob, limits=(10.0, 16.0))
+        bayes_factor(faint, made_up(80, 1), key=jax.random.key(0), model=blob, limits=(10.0, 16.0))
 
 
 def test_columns_must_agree():
     field = made_up(80, 1)
     other = jc.Stars(field.x, field.noise, ("Ks", "J-Ks"))
     with pytest.raises(ValueError, match="sample has columns"):
-        bayes_factor(made_up(30, 0), other, key=jax.random.key(0), build=blob)
+        bayes_factor(made_up(30, 0), other, key=jax.random.key(0), model=blob)
 
 
 def test_limits_are_the_fields_and_stars_are_sorted():
@@ -225,7 +225,7 @@ def test_limits_are_the_fields_and_stars_are_sorted():
 def test_a_field_that_does_not_cover_the_colours_is_flagged():
     red = made_up(30, 0, mean=(15.0, 4.0))
     sampler = partial(jc.nuts, warmup=5, draws=5, chains=1, search=5)
-    result = bayes_factor(red, made_up(80, 1), key=jax.random.key(0), build=blob, sampler=sampler)
+    result = bayes_factor(red, made_up(80, 1), key=jax.random.key(0), model=blob, sampler=sampler)
     assert any("where the field has none" in flag for flag in result.flags)
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import jaxcluster as jc
-from jaxcluster import bootstrap, xd
-from jaxcluster.bootstrap import bootstrap_mixture
-from jaxcluster.xd_pass import Parameters, observe
+from jaxcluster import xd
+from jaxcluster.xd import bootstrap
+from jaxcluster.xd.bootstrap import bootstrap_mixture
+from jaxcluster.xd.sums import Parameters, observe
 
 KEY = jax.random.key(3)
 

@@ -7,8 +7,8 @@ import pytest
 from astropy.table import MaskedColumn, Table
 from numpy.testing import assert_allclose, assert_array_equal
 
-from jaxcluster.catalogue import correct_parallax, cut_outliers
-from jaxcluster.stars import from_table
+from jaxcluster.catalogue.from_table import from_table
+from jaxcluster.catalogue.preparation import correct_parallax, cut_outliers
 
 
 def log(table: Table) -> str:

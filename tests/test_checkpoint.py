@@ -14,7 +14,7 @@ import numpyro.distributions as dist
 import pytest
 
 import jaxcluster as jc
-from jaxcluster import checkpoint
+from jaxcluster.inference import checkpoint
 
 SCRIPT = """
 import hashlib, json, sys, time
@@ -25,7 +25,7 @@ jax.config.update("jax_compilation_cache_dir", sys.argv[3])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 import numpy as np, numpyro.distributions as dist
 import jaxcluster as jc
-from jaxcluster import checkpoint
+from jaxcluster.inference import checkpoint
 
 checkpoint.EVERY = 0.0
 save = checkpoint.Checkpoint.save

@@ -10,7 +10,7 @@ import pytest
 from astropy.table import Table
 from typer.testing import CliRunner
 
-from jaxcluster.cli import app
+from jaxcluster.cli.app import app
 
 BLOB = """
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def build(stars, *, field, limits, prior=None, width=0.1):
     return jc.Model(prior, pointwise, lambda stars: log_field.sum())
 """
 SMALL_CMD = """
-from jaxcluster.model_files import load_model
+from jaxcluster.jobs.model_files import load_model
 
 def build(stars, **options):
     return load_model("mimo_cmd")(stars, n_masses=32, n_mass_ratios=4, **options)
@@ -370,7 +370,7 @@ def test_check_in_a_process_of_its_own(tmp_path):
     """Float64 is the command's own doing, and stdout carries nothing but JSON."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-m", "jaxcluster.cli", "check", "--json"],
+        [sys.executable, "-m", "jaxcluster", "check", "--json"],
         env=environment,
         capture_output=True,
         text=True,

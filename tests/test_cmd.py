@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from jaxcluster.cmd import ErrorModel, PopulationModel, plane_of
-from jaxcluster.isochrone import load_grid
-from jaxcluster.mass_function import kroupa
-from jaxcluster.stars import Stars
+from jaxcluster.density.stars import Stars
+from jaxcluster.population.cmd import ErrorModel, PopulationModel, plane_of
+from jaxcluster.population.grids import load_grid
+from jaxcluster.population.mass_function import kroupa
 
 TRUTH = {
     "log_age": 9.13,

@@ -16,14 +16,14 @@ from numpyro.distributions import MultivariateNormal
 from scipy.integrate import quad
 
 import jaxcluster
-from jaxcluster.cmd import ErrorModel, PopulationModel
-from jaxcluster.density import AbstractDensity, GaussianMixture, Mixture, Product, Subspace
-from jaxcluster.field import published_kde
-from jaxcluster.footprint import box
-from jaxcluster.isochrone import load_grid
-from jaxcluster.king import King
-from jaxcluster.stars import Stars
-from jaxcluster.surface_density import ClusterOnSky, FieldOnSky, SurfaceDensity
+from jaxcluster.density.mixture import AbstractDensity, GaussianMixture, Mixture, Product, Subspace
+from jaxcluster.density.stars import Stars
+from jaxcluster.field.density import published_kde
+from jaxcluster.population.cmd import ErrorModel, PopulationModel
+from jaxcluster.population.grids import load_grid
+from jaxcluster.structure.footprint import box
+from jaxcluster.structure.profiles import King
+from jaxcluster.structure.surface import ClusterOnSky, FieldOnSky, SurfaceDensity
 
 COLUMNS = ("G", "BP-RP")
 LIMITS = (10.0, 15.0)

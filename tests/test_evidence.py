@@ -5,7 +5,7 @@ import pytest
 from scipy.special import gammainc, gammaln
 from scipy.stats import kstest
 
-from jaxcluster.evidence import insertion_rank_p, integrate, live_counts
+from jaxcluster.inference.evidence import insertion_rank_p, integrate, live_counts
 
 WIDTH = 0.02  # of the Gaussian, in a ball of radius 1
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from jaxcluster.field import fit_field, published_kde
-from jaxcluster.kernel_density import adaptive_kernels, leave_one_out
-from jaxcluster.stars import Stars
-from jaxcluster.truncated_mixture import FOLDS, fit_gaussians, log_density_at
+from jaxcluster.density.stars import Stars
+from jaxcluster.field.density import fit_field, published_kde
+from jaxcluster.field.gaussians import FOLDS, fit_gaussians, log_density_at
+from jaxcluster.field.kernels import adaptive_kernels, leave_one_out
 
 LIMITS = (10.0, 18.0)
 DATA = Path(__file__).parents[2] / "shared" / "data" / "ngc2682" / "field.parquet"

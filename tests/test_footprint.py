@@ -7,7 +7,8 @@ import pytest
 from astropy.coordinates import SkyCoord
 from scipy.integrate import dblquad, quad
 
-from jaxcluster.footprint import (
+from jaxcluster.catalogue.sky import middle, plane_radius, to_plane, to_sky
+from jaxcluster.structure.footprint import (
     annulus,
     box,
     circle,
@@ -15,8 +16,7 @@ from jaxcluster.footprint import (
     largest_circle,
     polygon,
 )
-from jaxcluster.king import ElsonFallFreeman, GeneralisedKing, King, plummer
-from jaxcluster.sky_plane import middle, plane_radius, to_plane, to_sky
+from jaxcluster.structure.profiles import ElsonFallFreeman, GeneralisedKing, King, plummer
 
 CORNERS = np.array([(-30, -20), (30, -25), (10, 0), (25, 30), (-20, 20)], float)
 FOOTPRINTS = {

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from jaxcluster import gaussian
-from jaxcluster.gaussian import log_density, log_density_dense
+from jaxcluster.density import gaussian
+from jaxcluster.density.gaussian import log_density, log_density_dense
 
 ARGUMENTS = ("x", "noise", "weights", "means", "covs")
 

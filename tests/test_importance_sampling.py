@@ -10,14 +10,16 @@ from scipy.stats import f as fisher
 from scipy.stats import multivariate_normal, multivariate_t, norm
 
 import jaxcluster as jc
-from jaxcluster import checkpoint, evaluate, importance_sampling
-from jaxcluster.climb import climb, curvature, gradients
-from jaxcluster.evaluate import Evaluate
-from jaxcluster.flat import Flat
-from jaxcluster.importance_sampling import WIDER, NotConvergedError, about, importance, seen_twice
-from jaxcluster.sample import Stopwatch, systematic
-from jaxcluster.student_mixture import NU, StudentMixture, fit_mixture
-from jaxcluster.weighted_draws import Draws, effective, tail_index
+from jaxcluster.inference import checkpoint, evaluate
+from jaxcluster.inference import importance as importance_sampling
+from jaxcluster.inference.climb import climb, curvature, gradients
+from jaxcluster.inference.compile import Stopwatch
+from jaxcluster.inference.evaluate import Evaluate
+from jaxcluster.inference.flat import Flat
+from jaxcluster.inference.importance import WIDER, NotConvergedError, about, importance, seen_twice
+from jaxcluster.inference.posterior import systematic
+from jaxcluster.inference.student_mixture import NU, StudentMixture, fit_mixture
+from jaxcluster.inference.weighted_draws import Draws, effective, tail_index
 
 
 def mixture(seed=0, k=3, d=4, apart=1.0):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import jaxcluster
-from jaxcluster.bolometric import bolometric_correction, extinction_polynomial
-from jaxcluster.cmd import ErrorModel, PopulationModel
-from jaxcluster.isochrone import LAST_DWARF, N_DWARFS, IsochroneGrid, load_grid
-from jaxcluster.stars import Stars
+from jaxcluster.density.stars import Stars
+from jaxcluster.population.bolometric import bolometric_correction, extinction_polynomial
+from jaxcluster.population.cmd import ErrorModel, PopulationModel
+from jaxcluster.population.grids import load_grid
+from jaxcluster.population.isochrone import LAST_DWARF, N_DWARFS, IsochroneGrid
 
 BANDS = ("G", "BP", "RP")
 NODES = [(9.6, 0.1), (8.5, -0.3), (7.0, 0.1), (9.58, 0.0), (8.52, -0.5), (7.03, 0.25)]

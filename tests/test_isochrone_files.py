@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxcluster.bolometric import extinction_polynomial
-from jaxcluster.isochrone_files import extinction_law, read_isochrones
-from jaxcluster.isochrone_parsers import parse
+from jaxcluster.population.bolometric import extinction_polynomial
+from jaxcluster.population.files import extinction_law, read_isochrones
+from jaxcluster.population.parsers import parse
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "isochrone_files"
 # file: (columns of [M/H], age, initial mass, first band; bands)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from jaxcluster.king import (
+from jaxcluster.structure.profiles import (
     PROFILES,
     ElsonFallFreeman,
     GeneralisedKing,

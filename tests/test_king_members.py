@@ -11,13 +11,14 @@ from astropy.table import Table
 from test_cli import quiet, run  # noqa: F401
 from test_king_profile import build, draw
 
-from jaxcluster.footprint import circle
-from jaxcluster.king_members import king_cut, king_membership
-from jaxcluster.king_summary import warnings_of
-from jaxcluster.probability_cut import joint_membership
-from jaxcluster.run_king import Field, Found
-from jaxcluster.sky_plane import to_sky
-from jaxcluster.surface_density import SurfaceDensity
+from jaxcluster.catalogue.sky import to_sky
+from jaxcluster.jobs.king_field import Field
+from jaxcluster.jobs.king_fit import Found
+from jaxcluster.jobs.king_members import king_cut, king_membership
+from jaxcluster.jobs.king_summary import warnings_of
+from jaxcluster.structure.cut import joint_membership
+from jaxcluster.structure.footprint import circle
+from jaxcluster.structure.surface import SurfaceDensity
 
 RADIUS = 20.0
 PARAMETERS = {

@@ -13,15 +13,16 @@ from scipy.integrate import quad
 from test_cli import quiet, refused, run  # noqa: F401
 
 import jaxcluster as jc
-from jaxcluster.bayes_factor import parameter_table
-from jaxcluster.footprint import box, circle
-from jaxcluster.king import King
-from jaxcluster.maximum_likelihood import maximum_likelihood
-from jaxcluster.model_files import load_model
-from jaxcluster.run_king import read_field, shape_of
-from jaxcluster.shape import about_mean
-from jaxcluster.sky_plane import to_sky
-from jaxcluster.surface_density import ClusterOnSky, FieldOnSky, SurfaceDensity
+from jaxcluster.catalogue.sky import to_sky
+from jaxcluster.inference.maximum import maximum_likelihood
+from jaxcluster.jobs.bayes_factor import parameter_table
+from jaxcluster.jobs.king_field import read_field
+from jaxcluster.jobs.king_fit import shape_of
+from jaxcluster.jobs.model_files import load_model
+from jaxcluster.structure.footprint import box, circle
+from jaxcluster.structure.profiles import King
+from jaxcluster.structure.shape import about_mean
+from jaxcluster.structure.surface import ClusterOnSky, FieldOnSky, SurfaceDensity
 
 KEY = jax.random.key(0)
 N_CLUSTER, CORE, TIDAL, RADIUS, BACKGROUND = 500, 2.0, 12.0, 20.0, 0.38

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcluster.gaussian import log_density
-from jaxcluster.local import log_density_local
+from jaxcluster.density.gaussian import log_density
+from jaxcluster.density.local import log_density_local
 
 ARGUMENTS = ("x", "noise", "weights", "means", "covs")
 FLOOR = np.log(0.05 / 20)  # a field of the diagram's size, as in every model

@@ -11,11 +11,11 @@ from astropy.table import Table
 from typer.testing import CliRunner
 
 import jaxcluster as jc
-from jaxcluster.cli import app
-from jaxcluster.cluster_component import candidates, entropy
-from jaxcluster.cluster_table import cluster_row, stack
-from jaxcluster.members import find_members
-from jaxcluster.sky_plane import middle
+from jaxcluster.catalogue.sky import middle
+from jaxcluster.cli.app import app
+from jaxcluster.jobs.cluster_table import cluster_row, stack
+from jaxcluster.jobs.members import find_members
+from jaxcluster.xd.cluster_component import candidates, entropy
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 KEY = jax.random.key(0)
@@ -308,7 +308,7 @@ def test_command_merges_two_catalogues(tmp_path):
 
 
 def test_split_for_the_bayes_factor(tmp_path):
-    from jaxcluster.run_members import split
+    from jaxcluster.jobs.run_members import split
 
     table = simulated()
     table["probability"] = np.ma.masked_all(len(table))

@@ -9,8 +9,8 @@ from astropy.table import QTable, Table
 from astropy.time import Time
 from numpy.testing import assert_allclose, assert_array_equal
 
-from jaxcluster.merge import merge
-from jaxcluster.stars import from_table
+from jaxcluster.catalogue.from_table import from_table
+from jaxcluster.catalogue.merge import merge
 
 EPOCHS = {"epoch": 2016.0, "other_epoch": 2014.0}
 FIVE = ("ra", "dec", "parallax", "pmra", "pmdec")

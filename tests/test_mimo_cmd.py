@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import jaxcluster as jc
-from jaxcluster import sample
-from jaxcluster.bayes_factor import inside
-from jaxcluster.flat import Flat
-from jaxcluster.model_files import load_model
-from jaxcluster.simulate import TRUTH, simulate_cluster
+from jaxcluster.inference import posterior as sample
+from jaxcluster.inference.flat import Flat
+from jaxcluster.jobs.bayes_factor import inside
+from jaxcluster.jobs.model_files import load_model
+from jaxcluster.population.simulate import TRUTH, simulate_cluster
 
 LIMITS = (10.0, 18.0)
 CELLS = {"n_masses": 32, "n_mass_ratios": 4}

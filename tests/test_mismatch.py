@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from test_field import LIMITS, draw, stars
 
-from jaxcluster.field import fit_field
-from jaxcluster.mismatch import compare
+from jaxcluster.field.density import fit_field
+from jaxcluster.field.mismatch import compare
 
 
 @pytest.fixture(scope="module")

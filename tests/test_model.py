@@ -10,9 +10,9 @@ from scipy.integrate import quad
 from scipy.stats import multivariate_normal
 
 import jaxcluster as jc
-from jaxcluster.flat import Flat
-from jaxcluster.model import describe
-from jaxcluster.model_files import load_model, names
+from jaxcluster.inference.flat import Flat
+from jaxcluster.inference.model import describe
+from jaxcluster.jobs.model_files import load_model, names
 
 PRIORS = {
     "Uniform": dist.Uniform(4.0, 17.0),

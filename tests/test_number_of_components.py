@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jaxcluster as jc
-from jaxcluster.number_of_components import compare_components, number_of_parameters
+from jaxcluster.xd.number_of_components import compare_components, number_of_parameters
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,13 @@ from scipy.special import logsumexp
 from scipy.stats import chisquare
 
 import jaxcluster as jc
-from jaxcluster import plot, plot_run
-from jaxcluster.bayes_factor import Result
-from jaxcluster.evidence import insertion_ranks, integrate, live_counts
-from jaxcluster.mismatch import compare
-from jaxcluster.model_files import load_model
-from jaxcluster.sample import from_groups
+from jaxcluster.field.mismatch import compare
+from jaxcluster.figures import bayes_factor as plot
+from jaxcluster.figures import run as plot_run
+from jaxcluster.inference.evidence import insertion_ranks, integrate, live_counts
+from jaxcluster.inference.posterior import from_groups
+from jaxcluster.jobs.bayes_factor import Result
+from jaxcluster.jobs.model_files import load_model
 
 LIMITS = (10.0, 18.0)
 TRUTH = {

@@ -11,8 +11,8 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 import jaxcluster as jc
-from jaxcluster.plot_members import CLUSTER, components_figure, members_figure
-from jaxcluster.projections import ellipse_of, expected_counts, marginal_covs, sky_offsets
+from jaxcluster.figures.members import CLUSTER, components_figure, members_figure
+from jaxcluster.figures.projections import ellipse_of, expected_counts, marginal_covs, sky_offsets
 
 COLUMNS = ("pmra", "pmdec", "parallax")
 MIXTURE = jc.GaussianMixture(

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from jaxcluster.cmd import ErrorModel, PopulationModel
-from jaxcluster.isochrone import Isochrone, load_grid
-from jaxcluster.mass_function import MassFunction, kroupa
-from jaxcluster.population import (
+from jaxcluster.population.cells import (
     MIN_MASS_RATIO,
     _locate,
     combine,
     mass_ratio_edges,
     population_cells,
 )
+from jaxcluster.population.cmd import ErrorModel, PopulationModel
+from jaxcluster.population.grids import load_grid
+from jaxcluster.population.isochrone import Isochrone
+from jaxcluster.population.mass_function import MassFunction, kroupa
 
 TO_PLANE = jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, -1.0]])
 MASS_FUNCTIONS = {

@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcluster.footprint import circle
-from jaxcluster.king import King
-from jaxcluster.probability_cut import joint_membership, probability_cut
-from jaxcluster.rings import ring_edges
-from jaxcluster.surface_density import SurfaceDensity
+from jaxcluster.structure.cut import joint_membership, probability_cut
+from jaxcluster.structure.footprint import circle
+from jaxcluster.structure.profiles import King
+from jaxcluster.structure.rings import ring_edges
+from jaxcluster.structure.surface import SurfaceDensity
 
 RADIUS, N_C, N_F = 20.0, 400, 2000
 SHAPE = {"centre": (0.5, -0.3), "ellipticity": 0.3, "position_angle": 40.0}

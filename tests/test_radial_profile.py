@@ -6,18 +6,25 @@ from itertools import pairwise
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxcluster.cli.king_output import binned_summary
 from test_cli import quiet, refused, run  # noqa: F401
 from test_king_profile import change, draw, field  # noqa: F401
 
-from jaxcluster.density_centre import density_centre
-from jaxcluster.footprint import annulus, box, circle
-from jaxcluster.king import GeneralisedKing, King, plummer
-from jaxcluster.king_output import binned_summary
-from jaxcluster.plot_radial_profile import radial_profile_figure
-from jaxcluster.positions import as_weights, positions
-from jaxcluster.radial_profile import NAMES, density, radial_profile
-from jaxcluster.rings import Constant, Within, ring_edges, ring_integrals, ring_of, ring_table
-from jaxcluster.run_king import Field
+from jaxcluster.figures.radial_profile import radial_profile_figure
+from jaxcluster.jobs.king_field import Field
+from jaxcluster.structure.centre import density_centre
+from jaxcluster.structure.footprint import annulus, box, circle
+from jaxcluster.structure.positions import as_weights, positions
+from jaxcluster.structure.profiles import GeneralisedKing, King, plummer
+from jaxcluster.structure.radial_profile import NAMES, density, radial_profile
+from jaxcluster.structure.rings import (
+    Constant,
+    Within,
+    ring_edges,
+    ring_integrals,
+    ring_of,
+    ring_table,
+)
 
 RADIUS = 30.0
 
@@ -244,7 +251,7 @@ def test_command_without_rings_enough(field):  # noqa: F811
 
 def test_ngc2168(data):
     """Members alone: β = 2 before β = 1, as without rings."""
-    from jaxcluster.run_king import read_field
+    from jaxcluster.jobs.king_field import read_field
 
     stars = read_field(data / "ngc2168" / "dr2_member_positions.parquet")
     found = radial_profile(stars.x, stars.footprint)

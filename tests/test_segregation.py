@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 
-from jaxcluster.segregation import half_radius, radii_by_magnitude, segregation_ratio
-from jaxcluster.shape import angle_between, galactic_plane_angle, motion_angle, shape
-from jaxcluster.sky_plane import to_plane
-from jaxcluster.spanning_tree import tree_length
+from jaxcluster.catalogue.sky import to_plane
+from jaxcluster.structure.segregation import half_radius, radii_by_magnitude, segregation_ratio
+from jaxcluster.structure.shape import angle_between, galactic_plane_angle, motion_angle, shape
+from jaxcluster.structure.spanning_tree import tree_length
 
 
 def rng(seed=0):

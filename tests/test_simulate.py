@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import binomtest, ks_2samp, kstest
 
 import jaxcluster as jc
-from jaxcluster.simulate import (
+from jaxcluster.population.simulate import (
     COLUMNS,
     ERRORS,
     TRUTH,

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from jaxcluster.stars import Stars, from_table
-from jaxcluster.table import corrected_excess, read_table, source_ids
+from jaxcluster.catalogue.from_table import from_table
+from jaxcluster.catalogue.tables import corrected_excess, read_table, source_ids
+from jaxcluster.density.stars import Stars
 
 BANDS = ("G", "BP", "RP", "J", "H", "Ks")
 FIVE = ("ra", "dec", "parallax", "pmra", "pmdec")
@@ -79,7 +80,7 @@ def test_wrong_shapes_are_named(change, match):
 
 def test_a_user_without_type_checks_gets_the_value_error():
     code = (
-        "import numpy as np; from jaxcluster.stars import Stars\n"
+        "import numpy as np; from jaxcluster.density.stars import Stars\n"
         "try: Stars(np.zeros((3, 2)), np.zeros((3, 2)), ('G', 'BP-RP'))\n"
         "except ValueError as e: print(e)"
     )

@@ -10,8 +10,8 @@ from scipy.stats import multivariate_normal
 
 import jaxcluster as jc
 from jaxcluster import xd
-from jaxcluster.xd_ascent import METHODS
-from jaxcluster.xd_pass import Parameters, observe, sums
+from jaxcluster.xd.ascent import METHODS
+from jaxcluster.xd.sums import Parameters, observe, sums
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference" / "xd_gaia_like_1e4.npz"
 KEY = jax.random.key(0)

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 import jaxcluster as jc
 from jaxcluster import xd
-from jaxcluster.bayes_factor import parameter_table
-from jaxcluster.cli import app
-from jaxcluster.flat import Flat
-from jaxcluster.model_files import load_model
+from jaxcluster.cli.app import app
+from jaxcluster.inference.flat import Flat
+from jaxcluster.jobs.bayes_factor import parameter_table
+from jaxcluster.jobs.model_files import load_model
 
 KEY = jax.random.key(0)
 COLUMNS = ("pmra", "pmdec")
@@ -185,7 +185,7 @@ def test_command_line(field, tmp_path, monkeypatch):
     table["pmra_pmdec_corr"] = 0.2
     table.write(tmp_path / "field.ecsv")
     quick = partial(jc.nuts, chains=1, warmup=200, draws=100)
-    monkeypatch.setattr("jaxcluster.cli.sampler_of", lambda *_: quick)
+    monkeypatch.setattr("jaxcluster.cli.app.sampler_of", lambda *_: quick)
     result = CliRunner().invoke(
         app,
         f"fit xd_membership {tmp_path}/field.ecsv --bands pmra,pmdec --set k=2 --json",

@@ -7,8 +7,8 @@ import pytest
 
 import jaxcluster as jc
 from jaxcluster import xd
-from jaxcluster.xd_moves import gain, largest_excess, moved
-from jaxcluster.xd_pass import Parameters
+from jaxcluster.xd.moves import gain, largest_excess, moved
+from jaxcluster.xd.sums import Parameters
 
 PLACE = np.array([2.0, -1.0])
 

@@ -1,0 +1,5 @@
+"""`python -m jaxcluster`."""
+
+from jaxcluster.cli.app import app
+
+app()

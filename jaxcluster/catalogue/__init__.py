@@ -1,0 +1,1 @@
+"""Tables in and out: columns, units, quality cuts, cross-matches, the sky."""

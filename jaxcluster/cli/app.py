@@ -1,0 +1,296 @@
+"""The command line: `jaxcluster members`, `bayes-factor`, `fit`, `demo`, `simulate`, `check` …"""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from jaxcluster.cli.king import king
+from jaxcluster.cli.members import members, merge
+from jaxcluster.cli.options import (
+    CHECKPOINT,
+    Bands,
+    FieldTable,
+    Floor,
+    Grid,
+    Json,
+    Limits,
+    Live,
+    MagnitudeColumn,
+    MaxExcess,
+    MaxRuwe,
+    Method,
+    Out,
+    Prior,
+    Seed,
+    Table,
+    emit,
+    errors,
+    finite,
+    progress,
+    screen,
+    start,
+)
+from jaxcluster.cli.shown import print_summary
+from jaxcluster.cli.typed import distribution, magnitude_limits
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Is this candidate a star cluster, who belongs to it, and what is it like?",
+)
+app.command()(members)
+app.command()(merge)
+app.command()(king)
+
+
+@app.command("bayes-factor")
+def bayes_factor_command(
+    cluster: Table,
+    field: FieldTable = None,
+    field_from_members: Annotated[
+        bool,
+        typer.Option(
+            "--field-from-members",
+            help="TABLE is what `members` wrote: P ≥ 0.5 is the sample, P < 0.1 its field.",
+        ),
+    ] = False,
+    model: Annotated[
+        str, typer.Option(help="Model by name, or a .py file with build().")
+    ] = "mimo_cmd",
+    seed: Seed = 0,
+    method: Method = "fast",
+    live: Live = 400,
+    bands: Bands = "G,BP-RP",
+    magnitude_column: MagnitudeColumn = None,
+    colour_error_floor: Floor = 0.0,
+    limits: Limits = None,
+    prior: Prior = None,
+    grid: Grid = "parsec",
+    max_ruwe: MaxRuwe = None,
+    max_excess: MaxExcess = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Bayes factor of cluster + field against field alone, with posterior and members.
+
+    The field should be stars from outside the sample that went through the same selection.
+    log10 BF > 2 is the published threshold (Li, Li & Shao 2025). A field from members is what an
+    astrometric selection left over, not what it let through: for a claim, put random fields
+    through the same `members` and `bayes-factor`, and compare.
+    """
+    start()
+    from jaxcluster.cli.written import write
+    from jaxcluster.inference.samplers import sampler_of
+    from jaxcluster.jobs.bayes_factor import bayes_factor
+
+    with errors(), progress() as say:
+        sample: Any = cluster
+        if field_from_members:
+            from jaxcluster.jobs.field_search import split
+
+            if field is not None:
+                raise ValueError(
+                    "--field-from-members: the field is in the table; leave --field out"
+                )
+            sample, others = split(cluster)
+        elif (others := field) is None:
+            raise ValueError("--field: expected a table of field stars, or --field-from-members")
+        options: dict[str, Any] = {}
+        if prior:
+            options["prior"] = dict(distribution(text) for text in prior)
+        if grid != "parsec" or model == "mimo_cmd":
+            options["grid"] = grid
+        result = bayes_factor(
+            sample,
+            others,
+            columns=bands.split(","),
+            magnitude_column=magnitude_column,
+            colour_error_floor=colour_error_floor,
+            max_ruwe=max_ruwe,
+            max_excess=max_excess,
+            limits=magnitude_limits(limits),
+            model=model,
+            sampler=sampler_of(method, live, None if out is None else out / CHECKPOINT),
+            key=seed,
+            progress=say,
+            **options,
+        )
+        summary = result.summary()
+        if out is not None:
+            say(f"writing {out}")
+            write(result, summary, out)
+    emit(summary, as_json, print_summary)
+
+
+@app.command()
+def fit(
+    model: Annotated[str, typer.Argument(help="Model by name, or a .py file with build().")],
+    table: Table,
+    field: Annotated[Path | None, typer.Option(help="Table of field stars.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="OPTION=VALUE for the model's build().")
+    ] = None,
+    seed: Seed = 0,
+    method: Method = "nuts",
+    live: Live = 400,
+    bands: Bands = "G,BP-RP",
+    magnitude_column: MagnitudeColumn = None,
+    colour_error_floor: Floor = 0.0,
+    limits: Limits = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Sample any model file: build(stars, field=…, limits=…, **options) -> Model."""
+    start()
+    import ast
+
+    with errors(), progress() as say:
+        import jax
+
+        from jaxcluster.cli.written import save_posterior, whole
+        from jaxcluster.field.density import fit_field
+        from jaxcluster.inference.samplers import sampler_of
+        from jaxcluster.jobs.bayes_factor import (
+            default_limits,
+            inside,
+            parameter_table,
+            read_stars,
+        )
+        from jaxcluster.jobs.model_files import load_model
+
+        build = load_model(model)
+        options: dict[str, Any] = {}
+        for item in set_ or []:
+            name, separator, value = item.partition("=")
+            if not separator:
+                raise ValueError(f"--set {item!r}: expected OPTION=VALUE")
+            try:
+                options[name] = ast.literal_eval(value)
+            except (ValueError, SyntaxError):
+                options[name] = value
+        reading: dict[str, Any] = {
+            "columns": tuple(bands.split(",")),
+            "magnitude_column": magnitude_column,
+            "colour_error_floor": colour_error_floor,
+        }
+        _, stars = read_stars(table, reading)
+        field_key, key = jax.random.split(jax.random.key(seed))
+        if field is not None:
+            _, others = read_stars(field, reading)
+            interval = magnitude_limits(limits) or default_limits(others)
+            stars = stars[inside(stars, interval)]
+            density = fit_field(others, interval, n_stars=len(stars), key=field_key)
+            options.update(field=density, limits=interval)
+        built = build(stars, **options)
+        sampler = sampler_of(method, live, None if out is None else out / CHECKPOINT)
+        posterior = sampler(built, stars, key=key, progress=say)
+        attributes = posterior["posterior"].attrs
+        summary = {
+            "parameters": parameter_table(posterior),
+            "priors": built.describe_prior(),
+            "n_stars": len(stars),
+            "log_evidence": attributes.get("log_evidence"),
+            "log_evidence_error": attributes.get("log_evidence_error"),
+            **{n: attributes[n] for n in ("method", "evaluations", "cpu_seconds")},
+            "compile_seconds": attributes["compile_seconds"],
+            "fallback": attributes.get("fallback"),
+            "seed": seed,
+            "model": model,
+            "versions": ast.literal_eval(attributes["versions"]),
+        }
+        if out is not None:
+            with whole(out) as folder:
+                save_posterior(posterior, folder)
+                (folder / "summary.json").write_text(json.dumps(finite(summary), indent=2))
+    emit(summary, as_json, print_summary)
+
+
+@app.command()
+def demo(seed: Seed = 0, out: Out = None, as_json: Json = False) -> None:
+    """The whole job on a simulated cluster of known truth that comes with jaxcluster."""
+    start()
+    from jaxcluster.catalogue.tables import read_table
+    from jaxcluster.cli.written import write
+    from jaxcluster.inference.samplers import sampler_of
+    from jaxcluster.jobs.bayes_factor import bayes_factor
+    from jaxcluster.population.grids import DATA
+
+    with errors(), progress() as say:
+        table = read_table(DATA / "mock_cluster.ecsv")
+        truth = dict((table.meta or {})["truth"])
+        result = bayes_factor(
+            table,
+            DATA / "mock_field.ecsv",
+            limits=(10.0, 18.0),
+            sampler=sampler_of("fast", 400, None if out is None else out / CHECKPOINT),
+            key=seed,
+            progress=say,
+            grid="parsec",
+        )
+        summary = result.summary() | {"truth": truth}
+        if out is not None:
+            write(result, summary, out, credit="simulated stars")
+    emit(summary, as_json, partial(print_summary, truth=truth))
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder for cluster.ecsv and field.ecsv.")],
+    n_stars: Annotated[int, typer.Option(help="Stars in the sample.")] = 300,
+    n_field: Annotated[int, typer.Option(help="Field stars beside it.")] = 1000,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="PARAMETER=VALUE of the truth.")
+    ] = None,
+    limits: Annotated[str, typer.Option(help="G between which stars are kept.")] = "10,18",
+    grid: Grid = "parsec",
+    seed: Seed = 0,
+) -> None:
+    """Simulate a cluster and its field of known truth as Gaia would see them."""
+    start()
+    with errors():
+        import jax
+
+        from jaxcluster.cli.written import whole
+        from jaxcluster.population.grids import load_grid
+        from jaxcluster.population.simulate import BANDS, TRUTH, simulate_pair
+
+        parameters = dict(TRUTH)
+        for item in set_ or []:
+            name, separator, value = item.partition("=")
+            if not separator or name not in {*TRUTH, "mass_ratio_slope"}:
+                raise ValueError(f"--set {item!r}: expected one of {', '.join(TRUTH)}=VALUE")
+            parameters[name] = float(value)
+        interval = magnitude_limits(limits)
+        assert interval is not None
+        tables = simulate_pair(
+            jax.random.key(seed), n_stars, n_field, parameters, load_grid(grid, BANDS), interval
+        )
+        with whole(out) as folder:
+            for name, table in zip(("cluster", "field"), tables, strict=True):
+                table.meta = {"truth": parameters, "seed": seed}
+                table.round(6)
+                table.write(folder / f"{name}.ecsv", format="ascii.ecsv")
+    screen.print(f"wrote {out}/cluster.ecsv ({n_stars} stars) and field.ecsv ({n_field})")
+
+
+@app.command()
+def check(as_json: Json = False) -> None:
+    """Show device, precision, versions and grids, run a short self-test, print what to cite."""
+    start()
+    from jaxcluster.jobs.self_test import report
+
+    with errors():
+        lines = report()
+    if as_json:
+        sys.stdout.write(json.dumps(lines) + "\n")
+    else:
+        out = Console(highlight=False)
+        for name, value in lines.items():
+            out.print(f"[bold]{name}[/]: {value}", soft_wrap=True)
+    if not lines["self_test"].startswith("passed"):
+        raise typer.Exit(1)

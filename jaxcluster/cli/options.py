@@ -1,0 +1,131 @@
+"""What all commands share: their options, the start of JAX, errors, progress and JSON.
+
+Float64, the cores and JAX's persistent compilation cache are switched on here, before anything
+else of jax is used; the library leaves them to its user.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+CHECKPOINT = "checkpoint"  # folder inside a run's folder
+screen = Console(stderr=True, highlight=False)
+
+Table = Annotated[Path, typer.Argument(help="Gaia table: parquet, VOTable, FITS, ECSV or CSV.")]
+FieldTable = Annotated[
+    Path | None, typer.Option("--field", help="Table of field stars, same columns.")
+]
+Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same answer.")]
+Method = Annotated[str, typer.Option(help="fast, nested (both give the evidence) or nuts.")]
+Live = Annotated[
+    int, typer.Option(help="Live points, where nested samples; error of ln Z ∝ live^-½.")
+]
+Bands = Annotated[str, typer.Option(help="Magnitude and colour: G,BP-RP or Ks,J-Ks …")]
+MagnitudeColumn = Annotated[
+    str | None, typer.Option(help="Column of the magnitude, e.g. correct_phot_g_mean_mag.")
+]
+Floor = Annotated[float, typer.Option(help="Least colour error [mag].")]
+Limits = Annotated[
+    str | None, typer.Option(help="Magnitudes LO,HI between which sample and field are complete.")
+]
+Prior = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=DISTRIBUTION of numpyro, e.g. 'distance_modulus=Normal(9.7,0.1)'."),
+]
+Grid = Annotated[str, typer.Option(help="Isochrones: parsec, mist or a PARSEC/MIST/BaSTI file.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for posterior, members and figures. It keeps a checkpoint every 30 s: after a "
+        "kill the same command goes on."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+MaxRuwe = Annotated[float | None, typer.Option(help="Drop stars with a larger ruwe.")]
+MaxExcess = Annotated[
+    float | None, typer.Option(help="Drop stars with |C*| above this many σ (Riello et al. 2021).")
+]
+
+
+def start() -> None:
+    """Switch on float64, the cores that pay and the compilation cache.
+
+    On two devices XLA spends half as much CPU again as on one thread, and is hardly done sooner.
+    """
+    import warnings
+
+    warnings.filterwarnings("ignore", category=FutureWarning, module="arviz")
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        # the cores that a scheduler or taskset grants, where the system tells (not macOS)
+        granted = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+        devices = min(len(granted), 8) if len(granted) > 2 else 1
+        jax.config.update("jax_num_cpu_devices", devices)
+        if devices == 1:
+            os.environ.setdefault("NPROC", "1")  # of XLA's threads, which split small loops
+    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    jax.config.update("jax_compilation_cache_dir", str(base / "jaxcluster"))
+    # everything: the small ones are many
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+@contextmanager
+def errors():
+    """Print what went wrong in one line and leave with status 1.
+
+    A user's likelihood may raise anything while it is traced; JAXCLUSTER_DEBUG=1 shows where.
+    """
+    likely = (ArithmeticError, AttributeError, ImportError, LookupError, OSError)
+    try:
+        yield
+    except (*likely, RuntimeError, TypeError, ValueError) as error:
+        if os.environ.get("JAXCLUSTER_DEBUG"):
+            raise
+        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        if not isinstance(error, (ValueError, KeyError, OSError)):
+            text = f"{type(error).__name__}: {text} (JAXCLUSTER_DEBUG=1 shows where)"
+        screen.print(f"error: {text}", style="bold red", soft_wrap=True, markup=False)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def progress(quiet: bool = False):
+    """Yield a function that shows a line of text with the time gone by."""
+    begin = time.monotonic()
+    if quiet or not screen.is_terminal:
+
+        def say(line: str) -> None:
+            if not quiet:
+                screen.print(f"{time.monotonic() - begin:6.0f} s  {line}", soft_wrap=True)
+
+        yield say
+        return
+    with screen.status("starting") as status:
+        yield lambda line: status.update(f"{time.monotonic() - begin:.0f} s  {line}")
+
+
+def emit(summary: dict[str, Any], as_json: bool, show: Callable) -> None:
+    """Print a summary as one JSON object, or with `show`."""
+    if as_json:
+        sys.stdout.write(json.dumps(finite(summary), allow_nan=False, default=float) + "\n")
+    else:
+        show(summary)
+
+
+def finite(value: Any) -> Any:
+    """Return the same with None for NaN: JSON has none."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, float) and value != value:
+        return None
+    return value

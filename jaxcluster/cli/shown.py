@@ -1,0 +1,46 @@
+"""What `bayes-factor`, `fit` and `demo` print."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None) -> None:
+    """Print a summary for a person."""
+    out = Console(highlight=False)
+    if summary.get("log10_bayes_factor") is not None:
+        out.print(
+            f"log10 Bayes factor (cluster + field : field)  "
+            f"[bold]{summary['log10_bayes_factor']:.2f} ± "
+            f"{summary['log10_bayes_factor_error']:.2f}[/] (sampling) "
+            f"± {summary['log10_bayes_factor_field_error']:.2f} (density of the field)",
+            soft_wrap=True,
+        )
+        out.print(
+            f"ln Z = {summary['log_evidence']:.2f} ± {summary['log_evidence_error']:.2f}, "
+            f"field alone {summary['log_evidence_field']:.2f}"
+        )
+    elif summary.get("why_no_evidence"):
+        out.print(f"no Bayes factor: {summary['why_no_evidence']}")
+    if "n_field" in summary:
+        out.print(
+            f"{summary['n_stars']} stars ({summary['n_dropped']} dropped), "
+            f"{summary['n_field']} field stars, {summary['n_members']} members with P > 0.5"
+        )
+    table = Table("parameter", "median", "16 %", "84 %", "prior", *(["truth"] if truth else []))
+    for name, row in summary["parameters"].items():
+        cells = [f"{row[k]:.4f}" for k in ("median", "q16", "q84")]
+        cells.append(summary["priors"].get(name.split("[")[0], ""))
+        if truth:
+            cells.append(f"{truth[name]:.4f}" if name in truth else "")
+        table.add_row(name, *cells)
+    out.print(table)
+    out.print(
+        f"{summary['method']}: {summary['evaluations']} evaluations, "
+        f"{summary['cpu_seconds']:.0f} CPU s + {summary['compile_seconds']:.0f} s of compilation"
+    )
+    if summary.get("fallback"):
+        out.print(f"[bold yellow]nested sampling was needed:[/] {summary['fallback']}")
+    if summary.get("field_flag"):
+        out.print(f"[bold yellow]field:[/] {summary['field_flag']}")

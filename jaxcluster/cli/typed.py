@@ -1,0 +1,105 @@
+"""What is typed on the command line: numbers, pairs, distributions."""
+
+import ast
+
+
+def numbers(option: str, text: str | None, names: str, example: str) -> tuple[float, ...] | None:
+    """Read as many numbers as there are names; None for None.
+
+    Args:
+        option: that the text was typed after, for the message.
+        text: numbers with commas between them.
+        names: what they are, "RA,DEC"; a declination is between -90 and 90.
+        example: of such numbers.
+
+    Raises:
+        ValueError: Other than these numbers.
+    """
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = None
+    if (
+        values is None
+        or len(values) != names.count(",") + 1
+        or not all(abs(v) < float("inf") for v in values)
+    ):
+        raise ValueError(f"{option} {text!r}: expected {names} such as {example}")
+    if names.startswith("RA,DEC") and abs(values[1]) > 90:
+        raise ValueError(f"{option} {text!r}: declination {values[1]:g} is not between -90 and 90")
+    return values
+
+
+def magnitude_limits(text: str | None) -> tuple[float, float] | None:
+    """Read LO,HI; None for None."""
+    if (values := numbers("--limits", text, "LO,HI", "8,18")) is None:
+        return None
+    low, high = values
+    if low >= high:
+        raise ValueError(f"--limits {text!r}: LO must be below HI")
+    return low, high
+
+
+def position(option: str, text: str | None) -> tuple[float, float] | None:
+    """Read RA,DEC in degrees; None for None."""
+    if (values := numbers(option, text, "RA,DEC", "121.7,-28.2 (degrees)")) is None:
+        return None
+    ra, dec = values
+    return ra, dec
+
+
+def distribution(text: str):
+    """Read NAME=DISTRIBUTION, numbers only: nothing is evaluated."""
+    import jax
+    import numpyro.distributions as distributions
+
+    name, separator, expression = text.partition("=")
+    try:
+        call = ast.parse(expression.strip(), mode="eval").body
+        if not (separator and isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+            raise ValueError(text)
+        positional = [ast.literal_eval(a) for a in call.args]
+        named = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
+        kind = getattr(distributions, call.func.id)
+        prior = kind(
+            *map(float, positional),
+            **{k: float(v) for k, v in named.items()},
+            validate_args=True,
+        )
+        prior.log_prob(prior.sample(jax.random.key(0)))  # a base class has neither
+        return name.strip(), prior
+    except (AttributeError, RuntimeError, SyntaxError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"--prior {text!r}: expected NAME=DISTRIBUTION with a numpyro distribution of numbers, "
+            "such as distance_modulus=Normal(9.7,0.1) or a_v=Uniform(0,1)"
+        ) from error
+
+
+def numbers_of_components(text: str) -> range:
+    """Read N, or LO-HI."""
+    low, separator, high = text.partition("-")
+    try:
+        sizes = range(int(low), int(high if separator else low) + 1)
+    except ValueError:
+        sizes = range(0)
+    if not sizes or sizes.start < 1:
+        raise ValueError(f"--components {text!r}: expected a number such as 10, or LO-HI as 5-15")
+    return sizes
+
+
+def shape_of(profile: str | None, beta: str | None) -> tuple[str, int | None]:
+    """Profile and fixed β from the two options; β alone means the generalised profile."""
+    from jaxcluster.structure.profiles import PROFILES
+
+    if beta not in (None, "1", "2", "free"):
+        raise ValueError(f"--beta {beta!r}: expected 1, 2 or free")
+    name = profile or ("king62" if beta is None else "generalised")
+    if name not in PROFILES:
+        raise ValueError(f"--profile {name!r}: expected one of {', '.join(PROFILES)}")
+    if name == "king62" and beta not in (None, "2"):
+        raise ValueError(f"--beta {beta}: king62 has beta 2; take --profile generalised")
+    if name not in ("king62", "generalised") and beta is not None:
+        raise ValueError(f"--beta {beta}: profile {name} has none; leave it out")
+    return name, int(beta) if name == "generalised" and beta in ("1", "2") else None

@@ -1,0 +1,1 @@
+"""Gaussian densities of noisy stars: the one kernel, mixtures of densities, the stars."""

@@ -1,0 +1,1 @@
+"""One file a figure, in one style."""

@@ -1,0 +1,34 @@
+"""What all figures share: colours, labels, credit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jaxcluster.population.cmd import plane_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LABELS = {
+    "log_age": r"$\log_{10}$(age/yr)",
+    "metallicity": "[M/H]",
+    "distance_modulus": "distance\nmodulus [mag]",
+    "a_v": "$A_V$ [mag]",
+    "mass_slope": "mass-function\nslope",
+    "binary_fraction": "binary\nfraction",
+    "mass_ratio_slope": "mass-ratio\nslope",
+    "field_fraction": "field\nfraction",
+    "model_scatter": "model\nscatter [mag]",
+    "extinction_scatter": "scatter of\n$A_V$ [mag]",
+}
+GAIA, CREDIT = {"G", "BP", "RP"}, "Data: ESA/Gaia/DPAC"
+POSTERIOR, PRIOR = "#1f4e79", "#d08700"
+
+
+def draw_credit(figure: Figure, columns: tuple[str, ...], credit: str | None) -> None:
+    """Write the credit at the bottom right; None is that of Gaia where the bands are Gaia's."""
+    if credit is None:
+        bands, _ = plane_of(columns)
+        credit = CREDIT if GAIA & set(bands) else ""
+    if credit:
+        figure.supxlabel(credit, x=0.99, y=0.004, ha="right", va="bottom", fontsize=7, color="0.4")

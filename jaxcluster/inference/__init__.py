@@ -1,0 +1,1 @@
+"""From a prior and a mixture of densities to posterior and evidence."""

@@ -1,0 +1,106 @@
+"""A model's likelihood at many points, counted and kept for a run that goes on after a kill."""
+
+from collections.abc import Callable
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxcluster.inference.checkpoint import Checkpoint
+from jaxcluster.inference.climb import gradients
+from jaxcluster.inference.compile import Stopwatch, over_chains
+from jaxcluster.inference.flat import Flat
+
+BATCH = 96  # points
+TOGETHER = 12  # gradients
+LOWEST = -1e30  # instead of ln 0, which has no multiples
+
+
+class Evaluate:
+    """A model at rows of numbers, `BATCH` at a time on all devices, and its rough one."""
+
+    def __init__(self, flat: Flat, unravel: Callable, watch: Stopwatch, like: np.ndarray):
+        def runner(flat):
+            def one(row, _):
+                z = unravel(row)
+                parameters, pointwise = flat.describe(z)
+                total = jnp.nan_to_num(flat.model.total(pointwise), nan=LOWEST)
+                return (flat.log_prior(z), jnp.maximum(total, LOWEST)), (parameters, pointwise)
+
+            return watch.compile(over_chains(one, BATCH), like, None)
+
+        self._run = runner(flat)
+        rough = flat.model.rough
+        other = flat if rough is None else Flat(rough, flat.data)
+        self._rough = None if rough is None else runner(other)
+        # compiled by the first one: a run that goes on after a kill may need none
+        self._gradients = cache(lambda: gradients(other, unravel, like[:TOGETHER], watch))
+        self.count = self.count_rough = 0  # all, and the rough ones of them
+        self._checkpoint: Checkpoint | None = None
+        self._done, self._known = [], np.empty((0, like.shape[1] + 2))
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Note all evaluations from now on, and take those that a killed run has noted.
+
+        All else follows from them and the key in a few seconds, so that nothing else is kept.
+        """
+        self._checkpoint = checkpoint
+        if (stored := checkpoint.load()) is not None:
+            self._known = stored["evaluations"]
+
+    def __call__(self, z: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the log prior and log likelihood of each row."""
+        return self._noted(self._run, z)
+
+    def rough(self, z: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same of the model's rough one, or of itself where it has none."""
+        if self._rough is None:
+            return self(z)
+        self.count_rough += len(z)
+        return self._noted(self._rough, z)
+
+    def gradient(self, z: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rough log posterior of each row and its gradient; counts as one evaluation."""
+        n = len(z)
+        self.count += n
+        self.count_rough += 0 if self._rough is None else n
+        known, self._known = self._known[: 2 * n], self._known[2 * n :]
+        if np.array_equal(known[:n, :-2], z):
+            value, slope = known[:n, -1], known[n:, :-2]
+        else:
+            self._known = self._known[:0]
+            value, slope = self._gradients()(z)
+        self._note(np.concatenate([z, slope]), np.zeros(2 * n), np.tile(value, 2))
+        return value, slope
+
+    def describe(self, z: Float[np.ndarray, "n d"]):
+        """Return the parameters of each row, and the log likelihood of each datum."""
+        return self._each(self._run, z, 1)
+
+    def _noted(self, run, z):
+        n = len(z)
+        self.count += n
+        known, self._known = self._known[:n], self._known[n:]
+        if np.array_equal(known[:, :-2], z):
+            log_prior, log_likelihood = known[:, -2:].T
+        else:
+            self._known = self._known[:0]
+            log_prior, log_likelihood = self._each(run, z, 0)
+        self._note(z, log_prior, log_likelihood)
+        return log_prior, log_likelihood
+
+    def _note(self, rows, one, other):
+        if self._checkpoint is not None:
+            self._done.append(np.column_stack([rows, one, other]))
+            if self._checkpoint.due:
+                self._checkpoint.save(evaluations=np.concatenate(self._done))
+
+    def _each(self, run, z, part: int):
+        n = len(z)
+        padded = np.concatenate([z, np.repeat(z[-1:], -n % BATCH, axis=0)])
+        parts = [
+            jax.device_get(run(some, None)[part]) for some in np.split(padded, len(padded) // BATCH)
+        ]
+        return jax.tree.map(lambda *a: np.concatenate(a)[:n], *parts)

@@ -1,0 +1,143 @@
+"""Mixtures of Student-t distributions: proposals whose tails reach beyond those of a posterior.
+
+    p(z) = Σ_k w_k t_ν(z | μ_k, Σ_k),        ν = 5
+
+fitted to weighted draws by EM (Peel & McLachlan 2000; Cappé et al. 2008), the number of components
+by AIC, since a proposal need not be simple. Everything here is numpy: a few hundred points, where
+compiling would take longest.
+"""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import gammaln
+
+from jaxcluster.inference.posterior import systematic
+
+NU = 5.0  # degrees of freedom
+STEPS = 30  # of EM, at most
+NUMBERS = (1, 2, 3, 4, 6, 8, 12)
+NEGLIGIBLE = 1e-4  # of the weight: the points that share it are left out of a fit
+
+
+def _log_sum(log_terms: Float[np.ndarray, "k n"]) -> Float[np.ndarray, " n"]:
+    """Log of Σ exp of finite terms; scipy's checks take 60 µs a call, and a run makes 10⁴."""
+    largest = log_terms.max(axis=0)
+    return largest + np.log(np.exp(log_terms - largest).sum(axis=0))
+
+
+class StudentMixture(NamedTuple):
+    """The mixture of the module's docstring."""
+
+    weights: Float[np.ndarray, " k"]
+    means: Float[np.ndarray, "k d"]
+    roots: Float[np.ndarray, "k d d"]  # lower Cholesky factors of Σ
+
+    def terms(
+        self, z: Float[np.ndarray, "n d"]
+    ) -> tuple[Float[np.ndarray, "k n"], Float[np.ndarray, "k n"]]:
+        """Log of each term, and squared distances from the means in units of Σ."""
+        d = z.shape[1]
+        inverse = np.linalg.inv(self.roots)
+        white = inverse @ z.T - (inverse @ self.means[..., None])
+        chi2 = np.einsum("kdn,kdn->kn", white, white)
+        log_root = np.log(np.diagonal(self.roots, axis1=1, axis2=2)).sum(axis=1)
+        constant = gammaln(0.5 * (NU + d)) - gammaln(0.5 * NU) - 0.5 * d * np.log(NU * np.pi)
+        log_peak = np.log(self.weights) + constant - log_root
+        return log_peak[:, None] - 0.5 * (NU + d) * np.log1p(chi2 / NU), chi2
+
+    def log_density(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+        """Log density at points."""
+        return _log_sum(self.terms(z)[0])
+
+    def draw(self, rng: np.random.Generator, n: int) -> Float[np.ndarray, "n d"]:
+        """Return n draws in random order; how many come from which component is systematic."""
+        d = self.means.shape[1]
+        k = rng.permutation(systematic(self.weights, n, rng))
+        normal = rng.normal(size=(n, d)) / np.sqrt(rng.chisquare(NU, size=(n, 1)) / NU)
+        return self.means[k] + np.einsum("nab,nb->na", self.roots[k], normal)
+
+    def widened(self, share: float = 0.2, scale: float = 2.0) -> "StudentMixture":
+        """Give a share of each component to a copy, `scale` times as wide.
+
+        The copies find what a fit to few draws has missed, at the edges of the prior above all.
+        """
+        return StudentMixture(
+            np.concatenate([(1.0 - share) * self.weights, share * self.weights]),
+            np.concatenate([self.means, self.means]),
+            np.concatenate([self.roots, scale * self.roots]),
+        )
+
+
+def fit_mixture(
+    z: Float[np.ndarray, "n d"],
+    weights: Float[np.ndarray, " n"],
+    rng: np.random.Generator,
+    numbers: tuple[int, ...] = NUMBERS,
+) -> StudentMixture:
+    """Fit to weighted points; the number of components of least AIC, which counts effective points.
+
+    Args:
+        z: points.
+        weights: of each, summing to 1.
+        rng: for the starts, by k-means++.
+        numbers: of components to try, upwards.
+    """
+    order = np.argsort(-weights)
+    used = order[: np.searchsorted(np.cumsum(weights[order]), 1.0 - NEGLIGIBLE) + 1]
+    z, weights = z[used], weights[used] / weights[used].sum()
+    effective = 1.0 / (weights**2).sum()
+    # in units in which the points are round
+    mean = weights @ z
+    cov = (z - mean).T @ (weights[:, None] * (z - mean))
+    root = np.linalg.cholesky(cov + 1e-12 * np.eye(z.shape[1]))
+    y = np.linalg.solve(root, (z - mean).T).T
+    best, worse = (-np.inf, None), 0
+    for k in numbers:
+        score, mixture = _em(y, weights, effective, k, rng)
+        best, worse = ((score, mixture), 0) if score > best[0] else (best, worse + 1)
+        if worse == 2:
+            break
+    found = best[1]
+    assert found is not None  # the first score is finite
+    return StudentMixture(found.weights, found.means @ root.T + mean, root @ found.roots)
+
+
+def _em(y, weights, effective, k, rng):
+    """Effective log likelihood less AIC's penalty, and the mixture of at most k components."""
+    from scipy.cluster.vq import kmeans2  # half a second, which only a fit should take
+
+    d = y.shape[1]
+    label = np.zeros(len(y), int)
+    if k > 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # an empty one, which EM drops
+            centres, _ = kmeans2(y[systematic(weights, 500, rng)], k, minit="++", rng=rng)
+        label = ((y[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
+    share, scale = np.eye(k)[:, label], np.ones((k, len(y)))
+    old = -np.inf
+    for _ in range(STEPS):
+        r = share * weights
+        total = r.sum(axis=1)
+        # a component of fewer points than 2 d has no covariance
+        keep = (total * effective > 2 * d) | (total == total.max())
+        r, scale, total = r[keep] / total[keep].sum(), scale[keep], total[keep]
+        total = r.sum(axis=1)
+        u = r * scale
+        means = (u @ y) / u.sum(axis=1)[:, None]
+        offset = y - means[:, None]
+        covs = (offset * u[..., None]).transpose(0, 2, 1) @ offset / total[:, None, None]
+        # as if one more effective point lay about each component
+        covs += (0.1 / (1.0 + total * effective))[:, None, None] * np.eye(d)
+        mixture = StudentMixture(total / total.sum(), means, np.linalg.cholesky(covs))
+        log_terms, chi2 = mixture.terms(y)
+        log_p = _log_sum(log_terms)
+        share, scale = np.exp(log_terms - log_p), (NU + d) / (NU + chi2)
+        new = float(weights @ log_p)
+        if new - old < 1e-4:
+            break
+        old = new
+    parameters = len(mixture.weights) * (1 + d + d * (d + 1) / 2)
+    return effective * new - parameters, mixture

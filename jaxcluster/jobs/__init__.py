@@ -1,0 +1,1 @@
+"""Whole answers from tables: a Bayes factor, members, King profiles."""

@@ -1,0 +1,85 @@
+"""A table's stars inside a footprint, in the plane about a centre."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxcluster.catalogue.sky import ARCMIN, middle, plane_radius, to_plane
+from jaxcluster.catalogue.tables import Reader, read_table
+from jaxcluster.structure.footprint import Footprint, circle, largest_circle
+from jaxcluster.structure.positions import enough
+
+
+class Field(NamedTuple):
+    """Stars in a footprint, in the plane about a centre."""
+
+    x: Float[np.ndarray, "n 2"]  # arcmin, to the east and north
+    weights: Float[np.ndarray, " n"] | None
+    footprint: Footprint
+    centre: tuple[float, float]  # ra, dec [deg]
+    radius: float  # of the footprint, on the sky [arcmin]
+    dropped: dict[str, int]
+    rows: Int[np.ndarray, " n"]  # of the table
+
+
+def read_field(
+    path: Any,
+    *,
+    centre: tuple[float, float] | None = None,
+    radius: float | None = None,
+    holes: Sequence[tuple[float, float, float]] = (),
+    probability: str | None = None,
+) -> Field:
+    """Read positions, project them and cut them to a circular footprint.
+
+    Raises:
+        ValueError: fewer than 10 stars, all at one place, a centre outside the field, holes that
+            cover it, or probabilities that are none.
+    """
+    if radius is not None and not 0 < radius <= 60 * 90:
+        raise ValueError(f"--radius {radius:g}: expected arcmin, more than 0 and at most 5400")
+    read = Reader(read_table(path))
+    ra, dec = read.value("ra"), read.value("dec")
+    read.raise_absent()
+    known = np.isfinite(ra) & np.isfinite(dec)
+    dropped = {"without a position": int((~known).sum())}
+    weights = None
+    if probability is not None:
+        if read.column(probability) is None:
+            read.missing("--probability", [probability])
+            read.raise_absent()
+        weights = read.numbers(read.column(probability) or "", None)
+        if (wrong := (weights < 0) | (weights > 1)).any():
+            raise ValueError(
+                f"--probability {probability}: {wrong.sum()} values are not between 0 and 1 (found "
+                f"{weights[wrong][0]:g}); expected membership probabilities"
+            )
+        dropped["without a probability"] = int((known & ~np.isfinite(weights)).sum())
+        known &= np.isfinite(weights)
+    remedy = "look at the table, --centre, --radius and --hole"
+    what = "a position and a probability" if probability else "a position"
+    enough(int(known.sum()), f"with {what}", remedy)
+    at = centre or middle(ra[known], dec[known])
+    about = (at[0] % 360, at[1])
+    x = to_plane(ra[known], dec[known], about)
+    inscribed = largest_circle(x)  # also says whether the centre is among the stars
+    size = inscribed if radius is None else plane_radius(radius)
+    places = [
+        (*to_plane(np.array([a]), np.array([d]), about)[0], plane_radius(r)) for a, d, r in holes
+    ]
+    footprint = circle(size, holes=places)
+    inside = footprint.contains(x)
+    dropped["outside the footprint"] = int((~inside).sum())
+    where = f"within {size:.4g} arcmin of {about[0]:.4f}, {about[1]:.4f} deg"
+    enough(int(inside.sum()), where, remedy)
+    return Field(
+        x[inside],
+        None if weights is None else weights[known][inside],
+        footprint,
+        about,
+        2 * ARCMIN * float(np.arcsin(0.5 * size / ARCMIN)),
+        dropped,
+        np.flatnonzero(known)[inside],
+    )

@@ -1,0 +1,73 @@
+"""The posterior of one profile."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxcluster.density.stars import Stars
+from jaxcluster.jobs.king_field import Field
+from jaxcluster.jobs.model_files import load_model
+from jaxcluster.structure.surface import SurfaceDensity
+
+Shape = tuple[str, int | None]  # profile, and β where it is held
+
+
+class Found(NamedTuple):
+    """Posterior of one profile."""
+
+    profile: str
+    beta: int | None
+    field: Field
+    posterior: Any  # ArviZ data
+    draws: dict[str, np.ndarray]  # parameters, derived ones too
+
+    @property
+    def label(self) -> str:
+        """Name of the profile for a person."""
+        return label(self.profile, self.beta)
+
+    @property
+    def centre(self) -> Float[np.ndarray, "2"]:
+        """Median of the cluster's centre [arcmin]; the origin where it was held there."""
+        if "x_centre" not in self.draws:
+            return np.zeros(2)
+        return np.array([np.median(self.draws[name]) for name in ("x_centre", "y_centre")])
+
+    def some_draws(self, n: int) -> dict[str, np.ndarray]:
+        """About n of the draws, evenly taken."""
+        step = max(len(self.draws["r_core"]) // n, 1)
+        return {name: values[::step] for name, values in self.draws.items()}
+
+    def surface(self, parameters):
+        """Return the surface density of parameters by name."""
+        return SurfaceDensity.of(parameters, self.field.footprint, self.profile, self.beta)
+
+
+def fit_profile(field: Field, shape: Shape, sampler, key, say, gradient=False):
+    """Return the posterior of one profile, and its model."""
+    profile, beta = shape
+    stars = Stars(field.x, np.zeros((len(field.x), 2, 2)), ("x", "y"))
+    options = {"profile": profile, "beta": beta, "weights": field.weights, "gradient": gradient}
+    model = load_model("king_profile")(stars, footprint=field.footprint, **options)
+    posterior = sampler(model, stars, key=key, progress=say)
+    draws = {
+        str(name): jnp.asarray(values).reshape(-1, *values.shape[2:])
+        for name, values in posterior["posterior"].data_vars.items()
+    }
+
+    def derived(parameters):
+        return SurfaceDensity.of(parameters, field.footprint, profile, beta).derived()
+
+    draws |= jax.jit(jax.vmap(derived))(draws)
+    found = Found(profile, beta, field, posterior, {n: np.asarray(a) for n, a in draws.items()})
+    return found, model
+
+
+def label(profile: str, beta: int | None) -> str:
+    """Name of a profile for a person."""
+    if profile == "generalised":
+        return f"generalised beta {'free' if beta is None else beta}"
+    return profile

@@ -1,0 +1,1 @@
+"""A single stellar population in the colour-magnitude plane: isochrones, masses, binaries."""

@@ -1,0 +1,1 @@
+"""Where a cluster's stars are: profiles, footprints, rings, segregation, shape."""
