@@ -4,6 +4,7 @@ from jaxcluster import xd as xd
 from jaxcluster.catalogue.from_table import from_table as from_table
 from jaxcluster.density.mixture import AbstractDensity as AbstractDensity
 from jaxcluster.density.mixture import GaussianMixture as GaussianMixture
+from jaxcluster.density.mixture import Known as Known
 from jaxcluster.density.mixture import Mixture as Mixture
 from jaxcluster.density.mixture import Product as Product
 from jaxcluster.density.mixture import Subspace as Subspace

@@ -81,8 +81,7 @@ def build(
     if outside := int((~footprint.contains(stars.x)).sum()):
         raise ValueError(f"stars: {outside} lie outside the footprint; drop them or widen it")
     w = np.ones(len(stars)) if weights is None else np.asarray(weights, float)
-    n, filled = float(w.sum()), stars.filled_up()
-    real, w = jnp.arange(len(filled)) < len(stars), jnp.asarray(np.resize(w, len(filled)))
+    n = float(w.sum())
     most, area, radius = n + 5 * n**0.5 + 10, float(footprint.area), footprint.radius
     sites = {
         "n_inside": Uniform(0.0, most),
@@ -104,19 +103,17 @@ def build(
         parameters: Any = {name: numpyro.sample(name, sites[name]) for name in sites}
         if max_ellipticity > 0:
             # two normal numbers, the angle theirs: a circle is a point and the angle has no ends
-            shape: Any = numpyro.sample("shape", Normal(0, 1).expand([2]).to_event(1))
+            shape: Any = numpyro.sample("shape_", Normal(0, 1).expand([2]).to_event(1))
             u, v = shape
             parameters["ellipticity"] = -max_ellipticity * jnp.expm1(-0.5 * (u**2 + v**2))
             parameters["position_angle"] = jnp.degrees(0.5 * jnp.arctan2(v, u))
         return parameters
 
-    def pointwise(parameters, stars):  # those of `build`, as their weights are
-        density = SurfaceDensity.of(parameters, footprint, profile, beta)
-        # real.sum() and not len(stars), or each number of stars would compile anew
-        return w * density.log_rate(filled.x) - density.expected / real.sum()
+    def density(parameters):
+        return SurfaceDensity.of(parameters, footprint, profile, beta)
 
-    def null(stars):  # ∫ bⁿ exp(−b A) db over the prior of b
+    def null():  # ∫ bⁿ exp(−b A) db over the prior of b
         whole = jnp.log(gammainc(n + 1, most)) + gammaln(n + 1)
         return whole - n * jnp.log(area) - jnp.log(most)
 
-    return jc.Model(program, pointwise, null, real=real)
+    return jc.Model(program, density, stars, jnp.asarray(w), null=float(null()))

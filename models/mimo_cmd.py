@@ -65,25 +65,25 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_m
             f"no isochrone reaches magnitudes {limits[0]:g} to {limits[1]:g} at distance moduli "
             f"{nearest:.1f} to {farthest:.1f}: check the limits and the prior of distance_modulus"
         )
-    n, filled = len(stars), stars.filled_up()
-    log_field = field(stars)  # has no parameters: once per star
-    competitor = jnp.pad(log_field, (0, len(filled) - n), mode="edge")
 
-    def model(population, rough=None):
-        def pointwise(parameters, stars):  # those of `build`, as their field is
+    def mixture(population):
+        def density(parameters):
             f = parameters["field_fraction"]
-            log_cluster = population(parameters)(filled)
-            return jnp.logaddexp(jnp.log(f) + competitor, jnp.log1p(-f) + log_cluster)
+            return jc.Mixture(jnp.stack([1.0 - f, f]), (population(parameters), jc.Known("field")))
 
-        real = jnp.arange(len(filled)) < n
-        return jc.Model(prior, pointwise, lambda stars: log_field.sum(), population, real, rough)
+        return density
 
     n_cells = population.n_masses * population.n_mass_ratios
     fewer = [cells for cells in CELLS if math.prod(cells) < n_cells]
-    if not fewer:
-        return model(population)
-    # quicker, and near enough to search with
-    masses, ratios = fewer[-1]
-    return model(
-        population, rough=model(replace(population, n_masses=masses, n_mass_ratios=ratios))
+    rough = None
+    if fewer:  # quicker, and near enough to search with
+        masses, ratios = fewer[-1]
+        rough = mixture(replace(population, n_masses=masses, n_mass_ratios=ratios))
+    log_field = field(stars)  # has no parameters: once per star
+    return jc.Model(
+        prior,
+        mixture(population),
+        stars.knowing(field=log_field),
+        null=float(log_field.sum()),
+        rough=rough,
     )

@@ -51,8 +51,7 @@ def build(stars, *, mixture=None, k=2, key=None, prior=None):
     a part of the field then. Give as `mixture` what `xd.fit` makes of an `init` that has a
     component where the literature puts the cluster.
 
-    The model's ``cluster`` is the density of component 0, so that membership is
-    ``weight[0] * exp(model.cluster(parameters)(stars) - model.pointwise(parameters, stars))``.
+    Component 0 is the mixture's first part, so that the posterior's memberships are those of it.
 
     Args:
         stars: the sample, any columns, for instance (pmra, pmdec, parallax); no coordinate missing.
@@ -97,25 +96,20 @@ def build(stars, *, mixture=None, k=2, key=None, prior=None):
         raise ValueError(f"prior: expected any of {list(start)}, found {sorted(unknown)}")
     return jc.Model(
         {n: _expanded(n, given.get(n, default[n]), a.shape) for n, a in start.items()},
-        lambda parameters, stars: density(parameters)(stars),
-        cluster=lambda parameters: density(parameters, slice(1)),
+        density,
+        stars,
         start=start,
     )
 
 
-def density(parameters, which=slice(None)):
-    """Return the `GaussianMixture` of one draw of the parameters.
-
-    Args:
-        parameters: as in `build`.
-        which: components to take, with weights that add up to 1 among them.
-    """
-    scale = parameters["dispersion"][which]
+def density(parameters):
+    """Return the `GaussianMixture` of one draw of the parameters, as in `build`."""
+    scale = parameters["dispersion"]
     covs = scale[:, :, None] * scale[:, None, :]
     if "correlation" in parameters:
-        covs = covs * parameters["correlation"][which]
-    weights = parameters["weight"][which]
-    return jc.GaussianMixture(weights / weights.sum(), parameters["mean"][which], covs)
+        covs = covs * parameters["correlation"]
+    weights = parameters["weight"]
+    return jc.GaussianMixture(weights / weights.sum(), parameters["mean"], covs)
 
 
 def _start(stars, mixture, width):

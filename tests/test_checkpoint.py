@@ -33,17 +33,18 @@ def slow(self, **arrays):
     save(self, **arrays)
     time.sleep(0.05)  # so that there is time to be killed
 checkpoint.Checkpoint.save = slow
-model = jc.Model(
+data = np.linspace(0.0, 1.0, 5)
+model = jc.Model.from_likelihood(
     {"x": dist.Uniform(-9, 9).expand([4]).to_event(1)},
-    lambda p, data: dist.Normal(p["x"].sum(), 1.0).log_prob(data) + dist.Normal(
+    lambda p: dist.Normal(p["x"].sum(), 1.0).log_prob(data) + dist.Normal(
         0.0, 0.5).log_prob(p["x"]).sum() / len(data),
 )
 folder = Path(sys.argv[2]) if sys.argv[2] else None
 options = {"live": 50} if sys.argv[1] == "nested" else {}
 run = getattr(jc, sys.argv[1])(
-    model, np.linspace(0.0, 1.0, 5), key=jax.random.key(3), checkpoint=folder, **options
+    model, key=jax.random.key(3), checkpoint=folder, **options
 )
-found = run["posterior"].attrs
+found = run.record
 print(json.dumps({
     "log_evidence": float(found["log_evidence"]).hex(),
     "error": float(found["log_evidence_error"]).hex(),
@@ -84,17 +85,28 @@ def test_killed_runs_end_with_the_same_bits(method, tmp_path):
     assert finish(start(method, folder, cache)) == undisturbed
 
 
-def normal(centre=0.0, half=5.0):
-    prior = {"x": dist.Uniform(-half, half).expand([2]).to_event(1)}
-    return jc.Model(
-        prior, lambda p, data: dist.Normal(p["x"][0] + centre, 1.0).log_prob(data + p["x"][1])
-    )
-
-
 DATA = jnp.linspace(-1.0, 1.0, 20)
+
+
+class Shifted(jc.AbstractDensity):
+    """A normal density that is read at x plus a shift."""
+
+    at: jnp.ndarray
+    shift: jnp.ndarray
+
+    def log_prob(self, x, noise):
+        return dist.Normal(self.at, 1.0).log_prob(x[0] + self.shift)
+
+
+def normal(centre=0.0, half=5.0, data=DATA):
+    prior = {"x": dist.Uniform(-half, half).expand([2]).to_event(1)}
+    stars = jc.Stars(data[:, None], jnp.ones((20, 1, 1)), ("pmra",))
+    return jc.Model(prior, lambda p: Shifted(p["x"][0] + centre, p["x"][1]), stars)
+
+
 OTHERS = {
     "seed": {"key": jax.random.key(1)},
-    "data": {"data": DATA + 1e-9},
+    "data": {"model": normal(data=DATA + 1e-9)},
     "priors": {"model": normal(half=6.0)},
     "model": {"model": normal(centre=1e-6)},
     "options": {"live": 40},
@@ -113,7 +125,7 @@ def stopped(tmp_path, monkeypatch):
         if number[0] == 2:
             raise KeyboardInterrupt
 
-    arguments = {"model": normal(), "data": DATA, "key": jax.random.key(0), "live": 30}
+    arguments = {"model": normal(), "key": jax.random.key(0), "live": 30}
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.Checkpoint, "save", stop)
         with pytest.raises(KeyboardInterrupt):
@@ -139,10 +151,10 @@ def test_costs_add_up(stopped):
     arguments, folder = stopped
     with np.load(folder / "nested.npz") as stored:
         spent = stored["seconds"][0]
-    found = jc.nested(**arguments, checkpoint=folder)["posterior"].attrs
+    found = jc.nested(**arguments, checkpoint=folder).record
     assert found["cpu_seconds"] + found["compile_seconds"] > spent
     assert found["resumed_seconds"] == pytest.approx(spent)
-    assert jc.nested(**arguments)["posterior"].attrs["resumed_seconds"] == 0.0
+    assert jc.nested(**arguments).record["resumed_seconds"] == 0.0
 
 
 def test_an_interrupted_writing_leaves_the_old_file(stopped, monkeypatch):

@@ -17,17 +17,22 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 import jaxcluster as jc
 
+class Colour(jc.AbstractDensity):
+    at: jnp.ndarray
+    width: float
+    span: float
+
+    def log_prob(self, x, noise):
+        return dist.Normal(self.at, self.width).log_prob(x[1]) - jnp.log(self.span)
+
 def build(stars, *, field, limits, prior=None, width=0.1):
+    def density(p):
+        f, colour = p["field_fraction"], Colour(p["colour"], width, limits[1] - limits[0])
+        return jc.Mixture(jnp.stack([1 - f, f]), (colour, jc.Known("field")))
+
     log_field = field(stars)
-
-    def pointwise(p, stars):
-        f = p["field_fraction"]
-        at = dist.Normal(p["colour"], width).log_prob(stars.x[:, 1])
-        at = at - jnp.log(limits[1] - limits[0])
-        return jnp.logaddexp(jnp.log(f) + log_field, jnp.log1p(-f) + at)
-
     prior = {"field_fraction": dist.Uniform(0, 1), "colour": dist.Uniform(0, 3), **(prior or {})}
-    return jc.Model(prior, pointwise, lambda stars: log_field.sum())
+    return jc.Model(prior, density, stars.knowing(field=log_field), null=float(log_field.sum()))
 """
 SMALL_CMD = """
 from jaxcluster.jobs.model_files import load_model

@@ -16,7 +16,14 @@ from numpyro.distributions import MultivariateNormal
 from scipy.integrate import quad
 
 import jaxcluster
-from jaxcluster.density.mixture import AbstractDensity, GaussianMixture, Mixture, Product, Subspace
+from jaxcluster.density.mixture import (
+    AbstractDensity,
+    GaussianMixture,
+    Known,
+    Mixture,
+    Product,
+    Subspace,
+)
 from jaxcluster.density.stars import Stars
 from jaxcluster.field.density import published_kde
 from jaxcluster.population.cmd import ErrorModel, PopulationModel
@@ -95,9 +102,10 @@ CONSTRUCTORS = {
     "FieldDensity": field,
     "ClusterOnSky": lambda: ClusterOnSky(surface()),
     "FieldOnSky": lambda: FieldOnSky(surface()),
+    "SurfaceDensity": surface,  # a rate
 }
 # A subspace of the magnitude alone is constant in colour: its integral is a test of its own.
-IN_THE_PLANE = [name for name in CONSTRUCTORS if name != "Subspace"]
+IN_THE_PLANE = [name for name in CONSTRUCTORS if name not in ("Subspace", "SurfaceDensity")]
 
 
 def subclasses(cls):
@@ -124,7 +132,8 @@ def test_no_density_is_missing_from_the_registry():
         for c in subclasses(AbstractDensity)
         if c.__module__.startswith("jaxcluster.") and not inspect.isabstract(c)
     }
-    assert concrete == set(CONSTRUCTORS)
+    # known at a model's own stars only, and no densities of one star
+    assert concrete - {"Known", "_Terms"} == set(CONSTRUCTORS)
 
 
 def test_is_a_pytree(density, stars):
@@ -244,3 +253,17 @@ def test_shapes_must_agree(monkeypatch):
         GaussianMixture(jnp.ones(3) / 3, jnp.zeros((2, 2)), jnp.eye(2)[None])
     with pytest.raises(ValueError, match="covs of shape"):
         GaussianMixture(jnp.ones(3) / 3, jnp.zeros((3, 2)), jnp.zeros((2, 2, 2)))
+
+
+def test_what_stars_know(stars):
+    known = stars.knowing(field=jnp.arange(40.0))
+    some = known[np.array([3, 5])].filled_up()
+    np.testing.assert_array_equal(Known("field")(some), [3.0] + 7 * [5.0])
+    mixed = Mixture(jnp.array([0.3, 0.7]), (mixture(), Known("field")))
+    log_p, first = mixed.with_first(known)
+    np.testing.assert_allclose(log_p, mixed(known))
+    np.testing.assert_allclose(jnp.exp(first - log_p), mixed.membership(known)[:, 0])
+    with pytest.raises(KeyError, match=r"the stars know \[\]"):
+        Known("field")(stars)
+    with pytest.raises(ValueError, match="field: expected shape"):
+        stars.knowing(field=jnp.ones(3))

@@ -149,29 +149,27 @@ def box(d, half):
 def needles(n, width):
     """Many narrow Gaussians in a box of six dimensions, more than a search can keep."""
     at = jnp.asarray(np.random.default_rng(0).uniform(-4, 4, (n, 6)))
-    return jc.Model(
+    return jc.Model.from_likelihood(
         box(6, 5.0),
-        lambda p, data: jax.scipy.special.logsumexp(
-            dist.Normal(at, width).log_prob(p["x"]).sum(axis=1)
-        )[None],
+        lambda p: jax.scipy.special.logsumexp(dist.Normal(at, width).log_prob(p["x"]).sum(axis=1))[
+            None
+        ],
     )
 
 
 @pytest.mark.slow  # 100 to 220 s
 def test_says_so_where_modes_are_too_many():
     with pytest.raises(NotConvergedError, match=r"search|round") as failure:
-        importance(needles(100, 0.05), None, key=jax.random.key(0))
+        importance(needles(100, 0.05), key=jax.random.key(0))
     assert failure.value.account["evaluations"] > 2000
 
 
 def test_falls_back_to_nested_and_says_why(monkeypatch):
     monkeypatch.setattr(importance_sampling, "MOST_ROUNDS", 1)
-    model = jc.Model(box(2, 5.0), lambda p, data: dist.Normal(0, 1).log_prob(p["x"]))
+    model = jc.Model.from_likelihood(box(2, 5.0), lambda p: dist.Normal(0, 1).log_prob(p["x"]))
     lines = []
-    run = jc.fast(
-        model, None, key=jax.random.key(0), tolerance=1e-4, live=50, progress=lines.append
-    )
-    found = run["posterior"].attrs
+    run = jc.fast(model, key=jax.random.key(0), tolerance=1e-4, live=50, progress=lines.append)
+    found = run.record
     assert found["method"] == "nested"
     assert "after 1 rounds" in found["fallback"]
     assert any("Nested sampling instead" in line for line in lines)
@@ -183,26 +181,22 @@ def gaussian_with_rough(wrong):
     """Gaussian in a box, and a rough one that is off by `wrong` widths and half as wide again."""
 
     def at(place, width):
-        return lambda p, data: dist.Normal(place, width).log_prob(p["x"])
+        return lambda p: dist.Normal(place, width).log_prob(p["x"])
 
-    rough = jc.Model(box(4, 5.0), at(0.5 + 0.3 * wrong, 0.45))
-    return jc.Model(rough.prior, at(0.5, 0.3), rough=rough)
+    return jc.Model.from_likelihood(box(4, 5.0), at(0.5, 0.3), rough=at(0.5 + 0.3 * wrong, 0.45))
 
 
 @pytest.mark.parametrize("wrong", [0.3, 2.0])
 def test_a_rough_likelihood_steers_and_no_more(wrong):
-    found = importance(gaussian_with_rough(wrong), None, key=jax.random.key(0))["posterior"].attrs
+    found = importance(gaussian_with_rough(wrong), key=jax.random.key(0)).record
     assert abs(found["log_evidence"] + 4 * np.log(10.0)) < 4 * found["log_evidence_error"]
     assert found["log_evidence_error"] < 0.1
     assert 500 < found["rough_evaluations"] < found["evaluations"] - 500
 
 
 def test_the_same_key_gives_the_same_numbers():
-    model = jc.Model(box(3, 5.0), lambda p, data: dist.Normal(0, 0.5).log_prob(p["x"]))
-    a, b, c = (
-        jc.fast(model, None, key=jax.random.key(seed))["posterior"].attrs["log_evidence"]
-        for seed in (0, 0, 1)
-    )
+    model = jc.Model.from_likelihood(box(3, 5.0), lambda p: dist.Normal(0, 0.5).log_prob(p["x"]))
+    a, b, c = (jc.fast(model, key=jax.random.key(seed)).log_evidence for seed in (0, 0, 1))
     assert a == b != c
 
 
@@ -215,7 +209,7 @@ def correlated(d):
 
 def gradient_of(model, n):
     """Gradient of a model of one vector x, n rows at a time, and prior draws."""
-    flat = Flat(model, None)
+    flat = Flat(model)
     rows = np.asarray(jax.vmap(flat.draw)(jax.random.split(jax.random.key(0), n))["x"])
     return gradients(flat, lambda row: {"x": row}, rows, Stopwatch()), rows
 
@@ -223,7 +217,7 @@ def gradient_of(model, n):
 def test_climbs_end_at_the_maximum():
     prior = {"x": dist.Normal(jnp.zeros(3), 2.0).to_event(1)}
     place, width = jnp.array([1.0, -3.0, 0.5]), 0.5
-    model = jc.Model(prior, lambda p, data: dist.Normal(place, width).log_prob(p["x"]))
+    model = jc.Model.from_likelihood(prior, lambda p: dist.Normal(place, width).log_prob(p["x"]))
     gradient, starts = gradient_of(model, 4)
     ends, height = climb(gradient, starts, 300)
     at = np.asarray(place) * 2.0**2 / (2.0**2 + width**2)  # of the product of two Gaussians
@@ -235,7 +229,7 @@ def test_climbs_end_at_the_maximum():
 def test_gradients_of_any_number_of_rows_and_none_that_is_not_finite():
     prior = {"x": dist.Normal(jnp.zeros(2), 1.0).to_event(1)}
     gradient, _ = gradient_of(
-        jc.Model(prior, lambda p, data: jnp.sqrt(p["x"] - 1.0)), n=3
+        jc.Model.from_likelihood(prior, lambda p: jnp.sqrt(p["x"] - 1.0)), n=3
     )  # nan below 1
     z = np.array([[2.0, 3.0], [0.0, 2.0], [2.0, 2.0], [5.0, 2.0], [1.0, 2.0]])
     value, slope = gradient(z)
@@ -253,7 +247,7 @@ def test_curvature_is_the_covariance_of_a_gaussian():
     cov = correlated(4)
     precision = jnp.linalg.inv(cov)
     prior = {"x": dist.Normal(jnp.zeros(4), 30.0).to_event(1)}
-    model = jc.Model(prior, lambda p, data: -0.5 * (p["x"] @ precision @ p["x"])[None])
+    model = jc.Model.from_likelihood(prior, lambda p: -0.5 * (p["x"] @ precision @ p["x"])[None])
     gradient, _ = gradient_of(model, 2)
     tops = np.array([[0.0] * 4, [0.3, -0.01, 0.002, 0.0001]])
     np.testing.assert_allclose(
@@ -263,7 +257,7 @@ def test_curvature_is_the_covariance_of_a_gaussian():
 
 def test_flat_and_rising_directions_are_as_wide_as_told():
     prior = {"x": dist.Normal(jnp.zeros(2), 1e3).to_event(1)}
-    model = jc.Model(prior, lambda p, data: 0.5 * p["x"] ** 2 * jnp.array([1.0, -4.0]))
+    model = jc.Model.from_likelihood(prior, lambda p: 0.5 * p["x"] ** 2 * jnp.array([1.0, -4.0]))
     gradient, _ = gradient_of(model, 1)
     found = curvature(gradient, np.zeros((1, 2)), widest=1.7)
     np.testing.assert_allclose(found[0], np.diag([1.7, 0.25]), rtol=1e-5, atol=1e-8)
@@ -304,15 +298,17 @@ def test_a_search_far_below_another_does_not_count(monkeypatch):
         return one._replace(best=one.best - 20.0) if len(found) == 1 else one
 
     monkeypatch.setattr(importance_sampling, "search", lost_at_first)
-    model = jc.Model(box(3, 5.0), lambda p, data: dist.Normal(0, 0.5).log_prob(p["x"]))
-    attributes = importance(model, None, key=jax.random.key(0))["posterior"].attrs
+    model = jc.Model.from_likelihood(box(3, 5.0), lambda p: dist.Normal(0, 0.5).log_prob(p["x"]))
+    attributes = importance(model, key=jax.random.key(0)).record
     assert attributes["searches"] == len(found) == 3
 
 
 def test_hopeless_priors():
-    model = jc.Model(box(2, 5.0), lambda p, data: -jnp.inf * jnp.ones(1) + 0.0 * p["x"].sum())
+    model = jc.Model.from_likelihood(
+        box(2, 5.0), lambda p: -jnp.inf * jnp.ones(1) + 0.0 * p["x"].sum()
+    )
     with pytest.raises(ValueError, match="no prior draw has"):
-        jc.fast(model, None, key=jax.random.key(0))
+        jc.fast(model, key=jax.random.key(0))
 
 
 def test_rough_likelihoods_are_kept_too(tmp_path, monkeypatch):
@@ -329,7 +325,7 @@ def test_rough_likelihoods_are_kept_too(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "gradients", lambda *a: climbs.append(a) or gradients(*a))
     numbers = []
     for _ in range(2):
-        found = importance(model, None, key=jax.random.key(0), checkpoint=tmp_path)["posterior"]
+        found = importance(model, key=jax.random.key(0), checkpoint=tmp_path)["posterior"]
         numbers.append((found.attrs["log_evidence"], found["x"].values.sum(), len(calls)))
         calls.clear()
     assert numbers[0][:2] == numbers[1][:2]

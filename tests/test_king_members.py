@@ -12,6 +12,7 @@ from test_cli import quiet, run  # noqa: F401
 from test_king_profile import build, draw
 
 from jaxcluster.catalogue.sky import to_sky
+from jaxcluster.inference.posterior import Posterior
 from jaxcluster.jobs.king_field import Field
 from jaxcluster.jobs.king_fit import Found
 from jaxcluster.jobs.king_members import king_cut, king_membership
@@ -40,7 +41,7 @@ def found_of(x, weights=None, which=(0, 1), **other):
     field = Field(x, weights, circle(RADIUS), (0.0, 0.0), RADIUS, {}, np.arange(len(x)))
     parameters = PARAMETERS | {name: [value, value] for name, value in other.items()}
     draws = {name: np.array(values)[list(which)] for name, values in parameters.items()}
-    return Found("king62", None, field, None, draws)
+    return Found("king62", None, field, None, None, draws)
 
 
 def king(x, i):
@@ -188,9 +189,10 @@ def test_a_sampler_in_trouble_is_told():
         ({"tail_index": 0.4, "fallback": "after 24 rounds"}, "nested sampling was needed: after"),
         ({"tail_index": 0.4, "fallback": ""}, None),
     ):
-        posterior = {"posterior": SimpleNamespace(attrs={"log_evidence": 0.0, **attributes})}
+        record = {"log_evidence": 0.0, "method": "importance", **attributes}
+        posterior = Posterior({"posterior": SimpleNamespace(attrs=record)})
         model = build(x, footprint=circle(RADIUS))
-        said = warnings_of([(found._replace(posterior=posterior), model)])
+        said = warnings_of([found._replace(posterior=posterior, model=model)])
         assert [line for line in said if "Pareto" in line or "nested" in line] == [
             line for line in said if told and told in line
         ]

@@ -26,12 +26,12 @@ PRIORS = {
 
 
 def one_parameter(prior):
-    return jc.Model({"a": prior}, lambda p, data: data * jnp.sum(p["a"]))
+    return jc.Model.from_likelihood({"a": prior}, lambda p: jnp.sum(p["a"])[None])
 
 
 @pytest.mark.parametrize("prior", PRIORS.values(), ids=PRIORS)
 def test_prior_integrates_to_one_in_unconstrained_space(prior):
-    flat = Flat(one_parameter(prior), jnp.ones(1))
+    flat = Flat(one_parameter(prior))
     shape = flat.draw(jax.random.key(0))["a"].shape
     density = jax.jit(lambda z: jnp.exp(flat.log_prior({"a": jnp.full(shape, z)})))
     total = sum(
@@ -46,8 +46,8 @@ def test_hierarchical_prior_is_the_joint_density():
         values = numpyro.sample("values", dist.Normal(centre, 1.0).expand([3]).to_event(1))
         return {"values": values, "shifted": values + 10.0}
 
-    model = jc.Model(program, lambda p, data: -((p["values"] - p["shifted"] + data) ** 2))
-    flat = Flat(model, jnp.full(3, 11.0))
+    model = jc.Model.from_likelihood(program, lambda p: -((p["values"] - p["shifted"] + 11.0) ** 2))
+    flat = Flat(model)
     z = {"centre": jnp.array(0.7), "values": jnp.array([0.1, -0.4, 2.0])}
     joint = np.array([0.7, 0.1, -0.4, 2.0])
     covariance = np.full((4, 4), 9.0) + np.diag([0.0, 1.0, 1.0, 1.0])
@@ -59,7 +59,7 @@ def test_hierarchical_prior_is_the_joint_density():
 
 def test_draw_constrain_and_parameters_agree():
     prior = {"a": dist.Uniform(4.0, 17.0), "b": dist.LogUniform(0.003, 0.2)}
-    flat = Flat(jc.Model(prior, lambda p, data: p["a"] * p["b"] * data), jnp.ones(2))
+    flat = Flat(jc.Model.from_likelihood(prior, lambda p: p["a"] * p["b"] * jnp.ones(2)))
     z = jax.vmap(flat.draw)(jax.random.split(jax.random.key(0), 4000))
     a, log_b = flat.constrain(z)["a"], jnp.log(flat.constrain(z)["b"])
     low, high = np.log([0.003, 0.2])
@@ -72,17 +72,20 @@ def test_draw_constrain_and_parameters_agree():
 
 
 def test_prior_that_is_never_read_is_named():
-    model = jc.Model(
-        {"a": dist.Normal(0.0, 1.0), "metalicity": dist.Normal(0.0, 1.0)}, lambda p, d: d * p["a"]
+    model = jc.Model.from_likelihood(
+        {"a": dist.Normal(0.0, 1.0), "metalicity": dist.Normal(0.0, 1.0)},
+        lambda p: jnp.ones(2) * p["a"],
     )
     with pytest.raises(ValueError, match="prior of metalicity: the likelihood never reads it"):
-        Flat(model, jnp.ones(2))
+        Flat(model)
 
 
 def test_missing_parameter_is_named():
-    model = jc.Model({"a": dist.Normal(0.0, 1.0)}, lambda p, d: d * p["a"] * p["distance"])
+    model = jc.Model.from_likelihood(
+        {"a": dist.Normal(0.0, 1.0)}, lambda p: jnp.ones(2) * p["a"] * p["distance"]
+    )
     with pytest.raises(KeyError, match="needs a parameter 'distance'; the prior has"):
-        Flat(model, jnp.ones(2))
+        Flat(model)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +101,7 @@ def test_missing_parameter_is_named():
 )
 def test_every_way_of_reading_counts(read):
     prior = {"a": dist.Normal(0.0, 1.0), "b": dist.Normal(0.0, 1.0)}
-    flat = Flat(jc.Model(prior, lambda p, d: d * read(p)), jnp.ones(2))
+    flat = Flat(jc.Model.from_likelihood(prior, lambda p: jnp.ones(2) * read(p)))
     assert float(flat.log_likelihood({"a": jnp.array(1.0), "b": jnp.array(2.0)})) == 6.0
 
 
@@ -108,38 +111,84 @@ def test_support_that_depends_on_another_site_is_refused():
         return {"a": numpyro.sample("a", dist.Uniform(0.0, top))}
 
     with pytest.raises(ValueError, match="prior of a: its support depends on other"):
-        Flat(jc.Model(program, lambda p, d: d * p["a"]), jnp.ones(2))
+        Flat(jc.Model.from_likelihood(program, lambda p: jnp.ones(2) * p["a"]))
 
 
 def test_without_float64_it_says_what_to_add():
     with jax.enable_x64(False), pytest.raises(ValueError, match="jax_enable_x64"):
-        Flat(one_parameter(dist.Normal(0.0, 1.0)), jnp.ones(1))
+        Flat(one_parameter(dist.Normal(0.0, 1.0)))
 
 
 def test_nan_likelihood_is_minus_infinity():
-    model = jc.Model({"a": dist.Normal(0.0, 1.0)}, lambda p, d: jnp.log(p["a"]) * d)
-    flat = Flat(model, jnp.ones(2))
+    model = jc.Model.from_likelihood(
+        {"a": dist.Normal(0.0, 1.0)}, lambda p: jnp.log(p["a"]) * jnp.ones(2)
+    )
+    flat = Flat(model)
     assert float(flat.log_likelihood({"a": jnp.array(-1.0)})) == -np.inf
     assert float(flat.log_likelihood({"a": jnp.array(2.0)})) == pytest.approx(2 * np.log(2.0))
 
 
-def test_from_density_sums_over_stars_and_carries_a_null():
+def test_density_of_stars_is_summed():
     def mixture(mean):
         return jc.GaussianMixture(jnp.ones(1), jnp.reshape(mean, (1, 2)), 0.04 * jnp.eye(2)[None])
 
     x = np.random.default_rng(0).normal(size=(5, 2))
     stars = jc.Stars(x, np.tile(0.05 * np.eye(2), (5, 1, 1)), ("G", "BP-RP"))
     prior = {"mean": dist.Normal(0.0, 1.0).expand([2]).to_event(1)}
-    model = jc.Model.from_density(prior, lambda p: mixture(p["mean"]), mixture(jnp.zeros(2)))
-    mean = np.array([0.3, -0.2])
-    expected = multivariate_normal(mean, 0.09 * np.eye(2)).logpdf(x)
-    np.testing.assert_allclose(model.pointwise({"mean": jnp.asarray(mean)}, stars), expected)
-    assert float(model.log_likelihood({"mean": jnp.asarray(mean)}, stars)) == pytest.approx(
-        expected.sum()
-    )
-    assert model.null is not None
-    null = multivariate_normal(np.zeros(2), 0.09 * np.eye(2)).logpdf(x).sum()
-    assert float(model.null(stars)) == pytest.approx(null)
+    weights = np.array([1.0, 0.5, 2.0, 0.0, 1.0])
+    at = {"mean": jnp.array([0.3, -0.2])}
+    expected = multivariate_normal([0.3, -0.2], 0.09 * np.eye(2)).logpdf(x)
+    for w in (None, weights):
+        model = jc.Model(prior, lambda p: mixture(p["mean"]), stars, w)
+        each = expected if w is None else w * expected
+        np.testing.assert_allclose(model.pointwise(at), each)
+        assert float(model.log_likelihood(at)) == pytest.approx(each.sum())
+        flat = Flat(model)  # of eight stars, three of which only fill up
+        assert float(flat.log_likelihood(at)) == pytest.approx(each.sum())
+        assert float(flat.describe(at).total) == pytest.approx(each.sum())
+    with pytest.raises(ValueError, match=r"weights: expected shape \(5,\), found \(4,\)"):
+        jc.Model(prior, lambda p: mixture(p["mean"]), stars, np.ones(4))
+
+
+def test_likelihood_that_is_one_number_is_refused():
+    model = jc.Model.from_likelihood({"a": dist.Normal(0.0, 1.0)}, lambda p: p["a"])
+    with pytest.raises(ValueError, match=r"found shape \(\), expected \[n\]"):
+        Flat(model)
+
+
+def hierarchy(read=("values",), scale=True):
+    """Hyper-parameters that only other sites read, and what the program returns."""
+
+    def program():
+        centre = numpyro.sample("centre", dist.Normal(0.0, 3.0))
+        width = numpyro.sample("width", dist.HalfNormal(1.0)) if scale else 1.0
+        lost = numpyro.sample("lost", dist.Normal(0.0, 1.0)) if "lost" in read else 0.0
+        raw = numpyro.sample("raw_", dist.Normal(0.0, 1.0).expand([3]).to_event(1))
+        values = numpyro.sample("values", dist.Normal(centre, width).expand([3]).to_event(1))
+        return (
+            {"values": values + raw, "lost": lost}
+            if "returned" in read
+            else {"values": values + raw}
+        )
+
+    return jc.Model.from_likelihood(program, lambda p: -(p["values"] ** 2))
+
+
+def test_hyper_parameters_are_sampled_and_recorded():
+    flat = Flat(hierarchy())
+    z = flat.draw(jax.random.key(0))
+    assert set(z) == {"centre", "width", "raw_", "values"}
+    assert set(flat.describe(z).parameters) == {"centre", "width", "values"}  # "raw_" is not
+    run = jc.nuts(hierarchy(), key=1, warmup=50, draws=20, chains=1, search=20, starts=2)
+    assert set(run.draws) == {"centre", "width", "values"}
+    assert set(run.priors) == {"centre", "width", "raw_", "values"}
+
+
+def test_a_site_that_nothing_reads_is_named():
+    with pytest.raises(ValueError, match="prior of lost: the likelihood never reads it"):
+        Flat(hierarchy(("lost",)))
+    with pytest.raises(ValueError, match="prior of lost"):
+        Flat(hierarchy(("lost", "returned")))
 
 
 def test_priors_in_words():
@@ -180,17 +229,19 @@ def test_unknown_model_lists_those_there_are():
 
 def started(start):
     prior = {"a": dist.Uniform(0.0, 1.0), "b": dist.Dirichlet(jnp.ones(3))}
-    return jc.Model(prior, lambda p, d: d * jnp.log(p["a"] - 0.1) * p["b"].sum(), start=start)
+    return jc.Model.from_likelihood(
+        prior, lambda p: jnp.ones(2) * jnp.log(p["a"] - 0.1) * p["b"].sum(), start=start
+    )
 
 
 def test_start_in_unconstrained_space():
     start = {"a": 0.3, "b": jnp.array([0.2, 0.5, 0.3])}
-    flat = Flat(started(start), jnp.ones(2))
+    flat = Flat(started(start))
     z = flat.start()
     assert z is not None
     for name, value in flat.constrain(z).items():
         np.testing.assert_allclose(value, start[name])
-    assert Flat(started(None), jnp.ones(2)).start() is None
+    assert Flat(started(None)).start() is None
 
 
 @pytest.mark.parametrize(
@@ -207,4 +258,4 @@ def test_start_in_unconstrained_space():
 def test_impossible_starts(change, message):
     start = {"a": 0.3, "b": jnp.array([0.2, 0.5, 0.3]), **change}
     with pytest.raises(ValueError, match=message):
-        Flat(started(start), jnp.ones(2)).start()
+        Flat(started(start)).start()

@@ -13,7 +13,7 @@ from jaxcluster.field.mismatch import compare
 from jaxcluster.figures import bayes_factor as plot
 from jaxcluster.figures import run as plot_run
 from jaxcluster.inference.evidence import insertion_ranks, integrate, live_counts
-from jaxcluster.inference.posterior import from_groups
+from jaxcluster.inference.posterior import Posterior, from_groups
 from jaxcluster.jobs.bayes_factor import Result
 from jaxcluster.jobs.model_files import load_model
 
@@ -73,10 +73,10 @@ def result(run):
     stars = stars_at(x)
     model = load_model("mimo_cmd")(stars, field=field, limits=LIMITS, n_masses=8, n_mass_ratios=2)
     draws = {name: value + 0.01 * rng.normal(size=(1, 300)) for name, value in TRUTH.items()}
-    posterior = from_groups({"posterior": draws})
+    posterior = Posterior(from_groups({"posterior": draws}))
     log_l, birth = run
     evidence = integrate(log_l, birth, np.random.default_rng(2))
-    posterior["posterior"].attrs.update(
+    posterior.record.update(
         method="nested",
         log_evidence=evidence.log_evidence,
         log_evidence_error=evidence.log_evidence_error,
@@ -89,22 +89,38 @@ def result(run):
     members = {"membership": rng.uniform(size=60)}
     mismatch = compare(field, stars)
     return Result(
-        12.3, 0.4, 0.2, -90.0, posterior, members, stars, field, mismatch, LIMITS, 0, model
+        log10_bayes_factor=12.3,
+        log10_bayes_factor_error=0.4,
+        log10_bayes_factor_field_error=0.2,
+        log_evidence_field=-90.0,
+        posterior=posterior,
+        members=members,
+        stars=stars,
+        table=None,
+        field=field,
+        mismatch=mismatch,
+        limits=LIMITS,
+        n_outside=0,
+        n_in_field_too=0,
+        n_dropped={"sample": {}, "field": {}},
+        model=model,
+        asked={"seed": 0},
+        cpu_seconds=1.0,
+        compile_seconds=1.0,
     )
 
 
 @pytest.fixture(scope="module")
 def nuts(result):
     rng = np.random.default_rng(3)
-    names = ("log_age", "metallicity", "distance_modulus", "a_v")
-    draws = {name: TRUTH[name] + 0.01 * rng.normal(size=(2, 100)) for name in names}
+    draws = {name: value + 0.01 * rng.normal(size=(2, 100)) for name, value in TRUTH.items()}
     statistics = {
         "diverging": rng.uniform(size=(2, 100)) < 0.03,
         "n_steps": rng.integers(3, 16, (2, 100)),
         "lp": rng.normal(size=(2, 100)),
     }
-    posterior = from_groups({"posterior": draws, "sample_stats": statistics})
-    posterior["posterior"].attrs["method"] = "nuts"
+    posterior = Posterior(from_groups({"posterior": draws, "sample_stats": statistics}))
+    posterior.record["method"] = "nuts"
     return result._replace(
         posterior=posterior, log10_bayes_factor=None, log10_bayes_factor_error=None
     )
@@ -144,14 +160,14 @@ def test_colour_magnitude_diagram(result):
 
 
 def test_another_density_has_no_isochrone(result):
-    model = jc.Model(result.model.prior, result.model.pointwise)
+    model = jc.Model.from_likelihood(result.model.prior, lambda p: p["log_age"][None])
     ax = plot.cmd_figure(result._replace(model=model)).axes[0]
     assert not [line for line in ax.lines if len(line.get_xdata()) > 100]
 
 
 def test_line_breaks_at_the_helium_flash_only(result):
-    line = plot._sequence(result.model.cluster, TRUTH)
-    isochrone = result.model.cluster.grid.isochrone(9.6, 0.0, 0.1)
+    line = plot._sequence(result)({n: jnp.asarray(value) for n, value in TRUTH.items()})
+    isochrone = jc.load_grid("parsec", ("G", "BP", "RP")).isochrone(9.6, 0.0, 0.1)
     gaps = np.flatnonzero(np.isnan(line[:, 0]))
     assert len(gaps) > 0
     np.testing.assert_array_equal(len(line) - len(gaps), len(isochrone.initial_mass))
@@ -194,9 +210,9 @@ def test_corner_draws_priors_and_truths(result):
 
 
 def test_prior_is_zero_outside_its_support(nuts):
-    model = jc.Model({"a_v": Uniform(0.1, 0.5)}, nuts.model.pointwise)
+    model = jc.Model.from_likelihood({"a_v": Uniform(0.1, 0.5)}, lambda p: p["a_v"][None])
     figure = plot.corner_figure(nuts._replace(model=model), truth={"a_v": 0.0})
-    ax = np.array(figure.axes).reshape(4, 4)[3, 3]
+    ax = np.array(figure.axes).reshape(8, 8)[3, 3]
     (line,) = (line for line in ax.lines if line.get_color() == plot.PRIOR)
     x, y = line.get_xdata(), line.get_ydata()
     np.testing.assert_allclose(y, np.where(x < 0.1, 0.0, 2.5), rtol=1e-5)
@@ -252,11 +268,11 @@ def test_run_figure_of_importance_sampling(result):
     def density(p):
         return jc.GaussianMixture(jnp.ones(1), p["mu"][None, None], 0.01 * jnp.eye(1)[None])
 
-    model = jc.Model.from_density({"mu": Uniform(-5, 5)}, density)
-    data = jc.Stars(np.array([[0.3], [0.5]]), np.full((2, 1, 1), 0.04), ("pmra",))
-    run = jc.importance(model, data, key=jax.random.key(0))
+    stars = jc.Stars(np.array([[0.3], [0.5]]), np.full((2, 1, 1), 0.04), ("pmra",))
+    model = jc.Model({"mu": Uniform(-5, 5)}, density, stars)
+    run = jc.importance(model, key=jax.random.key(0))
     figure = plot_run.run_figure(result._replace(posterior=run))
-    attributes = run["posterior"].attrs
+    attributes = run.record
     searches, rounds, weights = figure.axes
     assert [len(line.get_xdata()) for line in searches.lines] == attributes["search_length"]
     shown = np.concatenate([c.lines[0].get_ydata() for c in rounds.containers])

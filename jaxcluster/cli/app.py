@@ -158,7 +158,6 @@ def fit(
         from jaxcluster.jobs.bayes_factor import (
             default_limits,
             inside,
-            parameter_table,
             read_stars,
         )
         from jaxcluster.jobs.model_files import load_model
@@ -188,21 +187,8 @@ def fit(
             options.update(field=density, limits=interval)
         built = build(stars, **options)
         sampler = sampler_of(method, live, None if out is None else out / CHECKPOINT)
-        posterior = sampler(built, stars, key=key, progress=say)
-        attributes = posterior["posterior"].attrs
-        summary = {
-            "parameters": parameter_table(posterior),
-            "priors": built.describe_prior(),
-            "n_stars": len(stars),
-            "log_evidence": attributes.get("log_evidence"),
-            "log_evidence_error": attributes.get("log_evidence_error"),
-            **{n: attributes[n] for n in ("method", "evaluations", "cpu_seconds")},
-            "compile_seconds": attributes["compile_seconds"],
-            "fallback": attributes.get("fallback"),
-            "seed": seed,
-            "model": model,
-            "versions": ast.literal_eval(attributes["versions"]),
-        }
+        posterior = sampler(built, key=key, progress=say)
+        summary = posterior.summary() | {"n_stars": len(stars), "seed": seed, "model": model}
         if out is not None:
             with whole(out) as folder:
                 save_posterior(posterior, folder)

@@ -23,8 +23,8 @@ def write(result: Structured, folder: Path) -> None:
     """
     found, summary = result.found, result.summary
     with whole(folder) as scratch:
-        if "log_likelihood" in found.posterior:  # of each star at each draw: a gigabyte at 10⁵
-            del found.posterior["log_likelihood"]
+        if "log_likelihood" in found.posterior.data:  # of each star at each draw: 1 GB at 10⁵
+            del found.posterior.data["log_likelihood"]
         save_posterior(found.posterior, scratch)
         result.members.write(scratch / "members.ecsv", format="ascii.ecsv")
         (scratch / "summary.json").write_text(json.dumps(finite(summary), indent=2))

@@ -13,6 +13,7 @@ from astropy.table import Table
 
 from jaxcluster.cli.options import CHECKPOINT
 from jaxcluster.figures.bayes_factor import save_figures
+from jaxcluster.inference.posterior import Posterior
 from jaxcluster.jobs.bayes_factor import Result
 
 
@@ -34,10 +35,9 @@ def whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def save_posterior(posterior: Any, folder: Path) -> None:
+def save_posterior(posterior: Posterior, folder: Path) -> None:
     """Write posterior.nc, which `arviz.from_netcdf` reads."""
-    if hasattr(posterior, "to_netcdf"):
-        posterior.to_netcdf(str(folder / "posterior.nc"))
+    posterior.data.to_netcdf(str(folder / "posterior.nc"))
 
 
 def members_table(result: Result) -> Table:

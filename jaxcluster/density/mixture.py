@@ -29,8 +29,58 @@ class AbstractDensity(eqx.Module):
         """Log density of each star."""
         return jax.vmap(self.log_prob)(stars.x, stars.noise)
 
+    @property
+    def expected(self) -> Float[Array, ""] | None:
+        """Number of stars expected, which ln L of a Poisson process loses; None of a density."""
+        return None
 
-class GaussianMixture(AbstractDensity):
+
+class AbstractMixture(AbstractDensity):
+    """A density that is a sum of parts, of which the first is the cluster: Σ_j w_j p_j(x)."""
+
+    @abc.abstractmethod
+    def with_first(self, stars: Stars) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+        """Log density of each star, and the log of the first part's share in it, ln w_0 p_0(x)."""
+
+    @abc.abstractmethod
+    def membership(self, stars: Stars) -> Float[Array, "n j"]:
+        """Probability that each star belongs to each part, w_j p_j(x) / p(x); rows sum to 1."""
+
+
+class Known(AbstractDensity):
+    """A density without parameters, of which ln p of each star is known: `stars.known[name]`.
+
+    A field that was fitted beforehand is evaluated once, not at every draw.
+
+    Args:
+        name: under which the stars have it.
+
+    Example:
+        >>> stars = stars.knowing(field=density(stars))  # doctest: +SKIP
+        >>> Known("field")(stars)  # doctest: +SKIP
+    """
+
+    name: str = eqx.field(static=True)
+
+    def log_prob(self, x: Float[Array, " d"], noise: Float[Array, "d d"]) -> Float[Array, ""]:
+        """Raise: it is known at stars, not at any place."""
+        raise TypeError(f"Known({self.name!r}): has no density elsewhere than at its stars")
+
+    def __call__(self, stars: Stars) -> Float[Array, " n"]:
+        """Log density of each star.
+
+        Raises:
+            KeyError: the stars do not have it.
+        """
+        if self.name not in stars.known:
+            raise KeyError(
+                f"Known({self.name!r}): the stars know {sorted(stars.known)}; use "
+                f"stars.knowing({self.name}=…)"
+            )
+        return stars.known[self.name]
+
+
+class GaussianMixture(AbstractMixture):
     """Σ_k w_k N(x | μ_k, V_k + S), the intrinsic mixture convolved with the star's noise S.
 
     Args:
@@ -71,6 +121,11 @@ class GaussianMixture(AbstractDensity):
         """Log density of each star, through the chunked kernel."""
         return log_density(stars.x, stars.noise, self.weights, self.means, self.covs)
 
+    def with_first(self, stars: Stars) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+        """Log density of each star, and ln w_0 N(x | μ_0, V_0 + S)."""
+        first = log_density(stars.x, stars.noise, self.weights[:1], self.means[:1], self.covs[:1])
+        return self(stars), first
+
     def membership(self, stars: Stars) -> Float[Array, "n k"]:
         """Probability that each star belongs to each component; rows sum to 1.
 
@@ -85,11 +140,11 @@ class GaussianMixture(AbstractDensity):
         return jax.nn.softmax(log_terms.T, axis=1)
 
 
-class Mixture(AbstractDensity):
+class Mixture(AbstractMixture):
     """Σ_j w_j p_j(x): cluster + field, or any densities of the same columns."""
 
-    weights: Float[Array, " j"]
-    parts: tuple[AbstractDensity, ...]
+    weights: Float[Array, " j"] = eqx.field(converter=jnp.asarray)
+    parts: tuple[AbstractDensity, ...] = eqx.field(converter=tuple)
 
     def log_prob(self, x: Float[Array, " d"], noise: Float[Array, "d d"]) -> Float[Array, ""]:
         """Log density of one star."""
@@ -97,12 +152,17 @@ class Mixture(AbstractDensity):
 
     def __call__(self, stars: Stars) -> Float[Array, " n"]:
         """Log density of each star."""
-        return _mix(self.weights, jnp.stack([p(stars) for p in self.parts]))
+        return self.with_first(stars)[0]
+
+    def with_first(self, stars: Stars) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+        """Log density of each star, and ln w_0 p_0(x)."""
+        log_parts = jnp.stack([p(stars) for p in self.parts])
+        return _mix(self.weights, log_parts), jnp.log(self.weights[0]) + log_parts[0]
 
     def membership(self, stars: Stars) -> Float[Array, "n j"]:
         """Probability that each star belongs to each part; rows sum to 1."""
-        log_terms = jnp.stack([p(stars) for p in self.parts], axis=-1)
-        return self.weights * jnp.exp(log_terms - _mix(self.weights, log_terms.T)[:, None])
+        log_parts = jnp.stack([p(stars) for p in self.parts], axis=-1)
+        return self.weights * jnp.exp(log_parts - _mix(self.weights, log_parts.T)[:, None])
 
 
 def _mix(weights, log_parts):

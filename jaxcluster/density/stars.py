@@ -1,5 +1,7 @@
 """Measured stars: a pytree of arrays."""
 
+from collections.abc import Mapping
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,8 @@ class Stars(eqx.Module):
         columns: Name of each column of `x`, for example ``("G", "BP-RP")``.
         rows: Index of each star in the table it was read from.
         dropped: Reasons for which rows of that table are not here, with their counts.
+        known: Other numbers of each star by name, such as the log density of field stars there,
+            which has no parameters and is evaluated once; see `Known`.
 
     Raises:
         ValueError: The shapes do not agree.
@@ -27,6 +31,10 @@ class Stars(eqx.Module):
         default=None, converter=lambda rows: None if rows is None else jnp.asarray(rows)
     )
     dropped: tuple[tuple[str, int], ...] = eqx.field(static=True, default=())
+    known: Mapping[str, Float[Array, " n"]] = eqx.field(
+        default_factory=dict,
+        converter=lambda known: {name: jnp.asarray(values) for name, values in known.items()},
+    )
 
     def __check_init__(self):
         shape = getattr(self.x, "shape", None)
@@ -35,9 +43,10 @@ class Stars(eqx.Module):
         if len(shape) != 2:
             raise ValueError(f"x: expected shape (n, d), found {shape}")
         n, d = shape
-        for name, expected in (("noise", (n, d, d)), ("rows", (n,))):
-            found = getattr(getattr(self, name), "shape", expected)
-            if found != expected:
+        shapes = {name: getattr(values, "shape", (n,)) for name, values in self.known.items()}
+        shapes |= {"noise": self.noise.shape, "rows": getattr(self.rows, "shape", (n,))}
+        for name, found in shapes.items():
+            if found != (expected := (n, d, d) if name == "noise" else (n,)):
                 raise ValueError(f"{name}: expected shape {expected}, found {found}")
         if len(self.columns) != d:
             raise ValueError(f"columns: expected {d} names, found {self.columns}")
@@ -50,7 +59,13 @@ class Stars(eqx.Module):
         # In numpy: jax would clamp an index out of range and repeat the last star.
         pick = np.atleast_1d(np.arange(len(self))[index])
         rows = None if self.rows is None else self.rows[pick]
-        return Stars(self.x[pick], self.noise[pick], self.columns, rows, self.dropped)
+        known = {name: values[pick] for name, values in self.known.items()}
+        return Stars(self.x[pick], self.noise[pick], self.columns, rows, self.dropped, known)
+
+    def knowing(self, **known: Float[Array, " n"]) -> "Stars":
+        """The same stars with more numbers of each."""
+        together = {**self.known, **known}
+        return Stars(self.x, self.noise, self.columns, self.rows, self.dropped, together)
 
     def filled_up(self) -> "Stars":
         """Repeat the last star up to the next of 32, 40, 48, 56, 64, 80, 96, 112, 128, ….

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
+from jaxcluster.density.mixture import Mixture
 from jaxcluster.density.stars import Stars
-from jaxcluster.figures.run import run_figure, scalars, verdict
+from jaxcluster.figures.run import run_figure, verdict
 from jaxcluster.figures.style import LABELS, POSTERIOR, PRIOR, draw_credit
-from jaxcluster.population.cmd import EQUAL_PAIR, PopulationModel, plane_of
+from jaxcluster.population.cmd import EQUAL_PAIR, PopulationDensity, plane_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,7 +60,7 @@ def save_figures(result: Result, folder: str | Path, credit: str | None = None) 
 def cmd_figure(result: Result, credit: str | None = None) -> Figure:
     """Stars by membership over the field's density, with the posterior's isochrones.
 
-    Isochrones (where `result.model.cluster` is a `PopulationModel`): at the median of each
+    Isochrones (where the cluster is a `PopulationDensity`): at the median of each
     parameter, at 20 posterior draws, and of pairs of equal stars, 0.75 mag brighter. Error bars at
     the left are medians of the stars around that magnitude.
 
@@ -94,14 +96,13 @@ def cmd_figure(result: Result, credit: str | None = None) -> Figure:
     figure.colorbar(points, ax=ax, label="membership probability", aspect=35, pad=0.02)
     _draw_errors(ax, stars, edges[0] + 0.06 * width)
 
-    cluster = result.model.cluster
-    if isinstance(cluster, PopulationModel):
-        draws = {name: values.ravel() for name, values in scalars(result.posterior).items()}
+    if (sequence := _sequence(result)) is not None:
+        draws = {name: values.ravel() for name, values in result.posterior.scalars.items()}
         n = len(next(iter(draws.values())))
         for i in np.linspace(0, n - 1, min(n, N_DRAWS)).astype(int):
-            line = _sequence(cluster, {name: values[i] for name, values in draws.items()})
+            line = sequence({name: values[i] for name, values in draws.items()})
             ax.plot(line[:, 1], line[:, 0], color=LINE, lw=0.6, alpha=0.25, zorder=3)
-        line = _sequence(cluster, {name: np.median(values) for name, values in draws.items()})
+        line = sequence({name: np.median(values) for name, values in draws.items()})
         ax.plot(line[:, 1], line[:, 0], color=LINE, lw=1.3, zorder=4)
         ax.plot(line[:, 1], line[:, 0] - EQUAL_PAIR, color=LINE, lw=1.0, ls="--", zorder=4)
         handles += [
@@ -169,16 +170,32 @@ def _draw_errors(ax, stars, where):
 
 
 def _sequence(
-    population: PopulationModel, parameters: Mapping[str, Any]
-) -> Float[np.ndarray, "e 2"]:
-    """Return (magnitude, colour) of single stars, NaN where no line is to be drawn."""
-    isochrone = population.isochrone(parameters)
-    _, matrix = plane_of(population.columns)
-    line = np.asarray(isochrone.magnitudes) @ matrix.T
-    mass = np.asarray(isochrone.initial_mass)
-    length = np.hypot(np.diff(line[:, 0]) / 4, np.diff(line[:, 1]))
-    empty = (length > JUMP) & (np.diff(mass) < EMPTY * length * mass[1:])
-    return np.insert(line, np.flatnonzero(empty) + 1, np.nan, axis=0)
+    result: Result,
+) -> Callable[[Mapping[str, Any]], Float[np.ndarray, "e 2"]] | None:
+    """Return parameters → (magnitude, colour) of single stars, NaN where no line is to be drawn.
+
+    None where the cluster is not a stellar population.
+    """
+
+    def isochrone(parameters):
+        mixture = result.model.density(parameters)
+        cluster = mixture.parts[0] if isinstance(mixture, Mixture) else None
+        return cluster.isochrone if isinstance(cluster, PopulationDensity) else None
+
+    one = {name: values[0, 0] for name, values in result.posterior.scalars.items()}
+    if jax.eval_shape(isochrone, one) is None:
+        return None
+    compiled, (_, matrix) = jax.jit(isochrone), plane_of(result.stars.columns)
+
+    def line(parameters):
+        found = compiled(parameters)
+        points = np.asarray(found.magnitudes) @ matrix.T
+        mass = np.asarray(found.initial_mass)
+        length = np.hypot(np.diff(points[:, 0]) / 4, np.diff(points[:, 1]))
+        empty = (length > JUMP) & (np.diff(mass) < EMPTY * length * mass[1:])
+        return np.insert(points, np.flatnonzero(empty) + 1, np.nan, axis=0)
+
+    return line
 
 
 def _axis_label(column: str) -> str:
@@ -208,7 +225,7 @@ def corner_figure(
     from matplotlib.lines import Line2D
 
     truth = truth or {}
-    draws = {name: values.ravel() for name, values in scalars(result.posterior).items()}
+    draws = {name: values.ravel() for name, values in result.posterior.scalars.items()}
     if unknown := [name for name in truth if name not in draws]:
         raise ValueError(f"truth: {unknown} are not scalar parameters; those are {list(draws)}")
     order = sorted(draws, key=lambda name: [*LABELS, name].index(name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -25,14 +25,10 @@ def run_figure(result: Result, credit: str | None = None) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    attributes = result.posterior["posterior"].attrs
+    posterior = result.posterior
     figure = Figure(figsize=(9.0, 6.6), layout="constrained")
-    if attributes["method"] == "nuts":
-        _draw_chains(figure, result.posterior)
-    elif attributes["method"] == "nested":
-        _draw_nested(figure, attributes)
-    else:
-        _draw_importance(figure, attributes)
+    draw = {"nuts": _draw_chains, "nested": _draw_nested, "importance": _draw_importance}
+    draw[posterior.method](figure, posterior)
     draw_credit(figure, result.stars.columns, credit)
     return figure
 
@@ -77,7 +73,8 @@ def batch_starts(live: Int[np.ndarray, " n"]) -> Int[np.ndarray, " k"]:
     return np.concatenate([starts, np.arange(starts[-1] + 1, len(live))])
 
 
-def _draw_nested(figure, attributes):
+def _draw_nested(figure, posterior):
+    attributes = posterior.record
     log_l, log_weights, birth = (
         np.asarray(attributes[f"dead_{name}"], float)
         for name in ("log_likelihood", "log_weight", "birth")
@@ -129,8 +126,9 @@ def _draw_nested(figure, attributes):
     ranks.legend(loc="lower right", fontsize=9, frameon=False)
 
 
-def _draw_importance(figure, attributes):
+def _draw_importance(figure, posterior):
     """Powers of L on the way to the posterior, ln Z by round, weights of the last round."""
+    attributes = posterior.record
     figure.set_size_inches(9.0, 4.0)
     figure.get_layout_engine().set(rect=(0.0, 0.05, 1.0, 0.95))  # above the credit
     searches, rounds, weights = figure.subplots(1, 3)
@@ -168,13 +166,10 @@ def _draw_importance(figure, attributes):
 
 def _draw_chains(figure, posterior):
     """Trace of each scalar parameter and of the log posterior, divergences marked."""
-    import arviz
-
     statistics = posterior["sample_stats"]
     diverging, steps = np.asarray(statistics["diverging"]), np.asarray(statistics["n_steps"])
-    chains = scalars(posterior)
-    least = min(float(arviz.ess(values)) for values in chains.values())
-    worst = max(float(arviz.rhat(values)) for values in chains.values())
+    chains = dict(posterior.scalars)
+    quality = posterior.quality
     chains["ln posterior"] = np.asarray(statistics["lp"])
     figure.set_size_inches(9.0, 1.1 * len(chains) + 1.0)
     axes = figure.subplots(len(chains), sharex=True)
@@ -186,22 +181,11 @@ def _draw_chains(figure, posterior):
     axes[-1].set_xlabel("draw")
     figure.align_ylabels(axes)
     figure.suptitle(
-        f"NUTS, {len(steps)} × {steps.shape[1]} draws: {diverging.sum()} diverging (black), "
-        rf"largest $\hat R$ {worst:.3f}, least ESS {least:.0f}, {steps.mean():.0f} steps a draw",
+        f"NUTS, {len(steps)} × {steps.shape[1]} draws: {quality['divergences']} diverging (black), "
+        rf"largest $\hat R$ {quality['r_hat']:.3f}, least ESS {quality['ess']:.0f}, "
+        f"{steps.mean():.0f} steps a draw",
         fontsize=10,
     )
-
-
-# --- of every figure -----------------------------------------------------------------------------
-
-
-def scalars(posterior: Any) -> dict[str, Float[np.ndarray, "chains draws"]]:
-    """Return the draws of each scalar parameter by name."""
-    return {
-        str(name): np.asarray(values, float)
-        for name, values in posterior["posterior"].data_vars.items()
-        if values.ndim == 2
-    }
 
 
 def verdict(result: Result) -> str:

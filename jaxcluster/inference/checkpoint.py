@@ -49,7 +49,7 @@ class Checkpoint:
             "seed": str(np.asarray(jax.random.key_data(key)).tolist()),
             "options": str(options),
             "priors": str(flat.model.describe_prior()),
-            "data": _digest(*jax.tree.leaves(flat.data)),
+            "data": _digest(*jax.tree.leaves(flat.model.stars)),
             "model": _digest(first),
             "versions": str(versions()),
         }

@@ -25,16 +25,16 @@ class Evaluate:
         def runner(flat):
             def one(row, _):
                 z = unravel(row)
-                parameters, pointwise = flat.describe(z)
-                total = jnp.nan_to_num(flat.model.total(pointwise), nan=LOWEST)
-                return (flat.log_prior(z), jnp.maximum(total, LOWEST)), (parameters, pointwise)
+                described = flat.describe(z)
+                total = jnp.nan_to_num(described.total, nan=LOWEST)
+                return (flat.log_prior(z), jnp.maximum(total, LOWEST)), described
 
             return watch.compile(over_chains(one, BATCH), like, None)
 
         self._run = runner(flat)
-        rough = flat.model.rough
-        other = flat if rough is None else Flat(rough, flat.data)
-        self._rough = None if rough is None else runner(other)
+        rough = flat.model.rough is not None
+        other = Flat(flat.model, rough=True) if rough else flat
+        self._rough = runner(other) if rough else None
         # compiled by the first one: a run that goes on after a kill may need none
         self._gradients = cache(lambda: gradients(other, unravel, like[:TOGETHER], watch))
         self.count = self.count_rough = 0  # all, and the rough ones of them
@@ -76,7 +76,7 @@ class Evaluate:
         return value, slope
 
     def describe(self, z: Float[np.ndarray, "n d"]):
-        """Return the parameters of each row, and the log likelihood of each datum."""
+        """Return what is to be known of each row (`Flat.describe`)."""
         return self._each(self._run, z, 1)
 
     def _noted(self, run, z):

@@ -8,26 +8,24 @@ from jaxtyping import PRNGKeyArray
 from jaxcluster.inference.importance import NotConvergedError, importance
 from jaxcluster.inference.model import Model
 from jaxcluster.inference.nested import nested
-from jaxcluster.inference.posterior import Progress
+from jaxcluster.inference.posterior import Posterior, Progress
 
 
 def fast(
     model: Model,
-    data: Any,
     *,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | int = 0,
     tolerance: float = 0.1,
     draws: int = 1000,
     live: int = 400,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
-):
+) -> Posterior:
     """Evidence and posterior from some twenty thousand likelihoods, or else from nested sampling.
 
     Args:
-        model: prior and likelihood.
-        data: what the likelihood takes.
-        key: random key, of both samplers.
+        model: what to sample.
+        key: random key or seed, of both samplers.
         tolerance: error of ln Z that importance sampling is to reach.
         draws: posterior draws that are kept at most.
         live: live points, where nested sampling is needed.
@@ -35,8 +33,8 @@ def fast(
         progress: called with a line of text about once a second, and when it falls back.
 
     Returns:
-        ArviZ data of the sampler that gave the answer (see `importance`, `nested`); the `attrs` of
-        the posterior say in `fallback` why that was nested sampling, and is "" where it was not.
+        The posterior of the sampler that gave the answer (see `importance`, `nested`); `fallback`
+        says why that was nested sampling, and is "" where it was not.
 
     Raises:
         ValueError: from `Flat`, where no prior draw has a finite likelihood, or for the checkpoint
@@ -49,15 +47,15 @@ def fast(
         "progress": progress,
     }
     try:
-        result = importance(model, data, tolerance=tolerance, **common)
-        result["posterior"].attrs["fallback"] = ""
+        result = importance(model, tolerance=tolerance, **common)
+        result.record["fallback"] = ""
         return result
     except NotConvergedError as error:
         failure = error
     if progress is not None:
         progress(f"importance sampling failed: {failure}. Nested sampling instead")
-    result = nested(model, data, live=live, **common)
-    attributes = result["posterior"].attrs
+    result = nested(model, live=live, **common)
+    attributes = result.record
     attributes["fallback"] = str(failure)
     for name, spent in failure.account.items():
         attributes[name] += spent

@@ -1,14 +1,16 @@
-"""A model and its data as functions of one unconstrained dict of arrays, where samplers work.
+"""A model as functions of one unconstrained dict of arrays, where samplers work.
 
 The space is numpyro's, but for intervals; the Jacobian is in the prior.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
+from jax.extend.core import Var
 from jax.scipy.special import ndtr, ndtri
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -21,28 +23,34 @@ from numpyro.distributions.transforms import (
 )
 from numpyro.infer.util import log_density
 
-from jaxcluster.inference.model import Model, Parameters, trace_of
+from jaxcluster.density.mixture import AbstractMixture
+from jaxcluster.inference.model import (
+    Model,
+    Parameters,
+    log_terms,
+    parameters_of,
+    trace_of,
+    weighed,
+)
 
 
-class _Read(Mapping):
-    """Parameters that remember which of them were asked for, by name or all at once."""
+class _Read(dict):
+    """Parameters that remember which of them were asked for."""
 
     def __init__(self, parameters: Parameters):
-        self.parameters, self.names = parameters, set()
+        super().__init__(parameters)
+        self.names = set()
 
     def __getitem__(self, name):
         self.names.add(name)
-        if name not in self.parameters:
-            raise KeyError(
-                f"the likelihood needs a parameter {name!r}; the prior has {list(self.parameters)}"
-            )
-        return self.parameters[name]
+        return super().__getitem__(name)
 
-    def __iter__(self):
-        return iter(self.parameters)
+    def get(self, name, default=None):
+        self.names.add(name)
+        return super().get(name, default)
 
-    def __len__(self):
-        return len(self.parameters)
+    def __missing__(self, name):
+        raise KeyError(f"the likelihood needs a parameter {name!r}; the prior has {list(self)}")
 
 
 class NormalDistributionFunction(ParameterFreeTransform):
@@ -76,26 +84,46 @@ def _bijection(support):
     return biject_to(support)
 
 
+class Described(NamedTuple):
+    """A draw of a posterior: parameters, and what they say of each star (and of what fills up)."""
+
+    parameters: dict[str, Array]
+    log_likelihood: Float[Array, " n"]  # terms that add up to `total`
+    membership: Float[Array, " n"] | None  # of a mixture's first part
+    total: Float[Array, ""]
+
+
 class Flat:
     """A model's prior and likelihood as functions of one unconstrained dict of arrays.
 
+    Stars are filled up to a round number with copies that do not count, so that models of like
+    many stars compile once (`Stars.filled_up`).
+
     Args:
         model: what to sample.
-        data: what the model's `pointwise` takes.
+        rough: whether to take its quicker density.
 
     Raises:
-        ValueError: without float64, for priors that the likelihood never reads, and for sites
-            whose support depends on other sites.
+        ValueError: without float64, for sites of the prior that nothing reads, and for sites whose
+            support depends on other sites.
         KeyError: for a parameter that the likelihood asks for and the prior lacks.
     """
 
-    def __init__(self, model: Model, data: Any):
+    def __init__(self, model: Model, rough: bool = False):
         if not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
             raise ValueError(
                 "sampling needs float64: put jax.config.update('jax_enable_x64', True) before "
                 "any other use of jax"
             )
-        self.model, self.data = model, data
+        self.model = model
+        self.density = model.rough if rough and model.rough is not None else model.density
+        self.stars, self.weights, self.real = model.stars, model.weights, None
+        if model.stars is not None:
+            self.stars = model.stars.filled_up()
+            # a number in an array, and not len(model.stars), or each number would compile anew
+            self.real = jnp.arange(len(self.stars)) < len(model.stars)
+            if model.weights is not None:
+                self.weights = jnp.asarray(np.resize(model.weights, len(self.stars)))
         sites = {n: s for n, s in trace_of(model).items() if s["type"] == "sample"}
         # one bijection serves all draws, so a support must not move with another site's value
         again = trace_of(model, seed=1)
@@ -106,40 +134,62 @@ class Flat:
                 "fixed limits and rescale it, such as a = top * sample('share', Uniform(0, 1))"
             )
         self.bijections: dict[str, Any] = {n: _bijection(s["fn"].support) for n, s in sites.items()}
-        self._check_reads()
+        self._check_reads({name: site["value"] for name, site in sites.items()})
 
-    def _check_reads(self):
-        given, asked = set(), set()
+    def _check_reads(self, values):
+        """Raise for sites that neither the likelihood nor another site's distribution reads."""
+        asked: set[str] = set()
 
-        def evaluate(key):
-            with numpyro.handlers.seed(rng_seed=key):
-                read = _Read(self.model.program())
-            value = self.model.log_likelihood(read, self.data)
-            given.update(read)
+        def evaluate(values):
+            trace = trace_of(self.model, substitute=values)
+            read = _Read(parameters_of(self.model, values))
+            log_likelihood = self._total(self._terms(self.density(read)))
             asked.update(read.names)
-            return value
+            return {n: trace[n]["fn"].log_prob(values[n]).sum() for n in values}, log_likelihood
 
-        jax.eval_shape(evaluate, jax.random.key(0))
-        if unread := given - asked:
+        jaxpr = jax.make_jaxpr(evaluate)(values).jaxpr
+        names = sorted(values)
+        sources = dict(zip(names, _grouped(jaxpr.invars, values), strict=True))
+        unread = []
+        for number, name in enumerate(names):
+            others = [out for i, out in enumerate(jaxpr.outvars) if i != number]
+            if not sources[name] & _ancestors(jaxpr, others):
+                unread.append(name)
+        if unread:
             raise ValueError(
-                f"prior of {', '.join(sorted(unread))}: the likelihood never reads it; it reads "
+                f"prior of {', '.join(unread)}: the likelihood never reads it; it reads "
                 f"{', '.join(sorted(asked))}. Take it out or correct the name"
             )
+
+    def _terms(self, density):
+        return log_terms(density, self.stars, self.weights, self._count())
+
+    def _count(self):
+        return None if self.real is None else self.real.sum()
+
+    def _total(self, terms):
+        return (terms if self.real is None else jnp.where(self.real, terms, 0.0)).sum()
 
     def constrain(self, z: Parameters) -> dict[str, Array]:
         """Sampled sites from unconstrained values."""
         return {name: bijection(z[name]) for name, bijection in self.bijections.items()}
 
     def parameters(self, z: Parameters) -> dict[str, Array]:
-        """What the prior's program returns at z."""
-        seed = numpyro.handlers.seed(rng_seed=jax.random.key(0))
-        with seed, numpyro.handlers.substitute(data=self.constrain(z)):
-            return dict(self.model.program())
+        """What the prior's program samples and returns at z."""
+        return parameters_of(self.model, self.constrain(z))
 
-    def describe(self, z: Parameters) -> tuple[dict[str, Array], Float[Array, " n"]]:
-        """Parameters at z, and the log likelihood of each datum (and of what fills up)."""
+    def describe(self, z: Parameters) -> "Described":
+        """What is to be known of a draw."""
         parameters = self.parameters(z)
-        return parameters, self.model.pointwise(parameters, self.data)
+        density, membership = self.density(parameters), None
+        if isinstance(density, AbstractMixture) and self.stars is not None:
+            log_p, first = density.with_first(self.stars)
+            membership = jnp.where(jnp.isfinite(log_p), jnp.exp(first - log_p), 0.0)
+            terms = weighed(density, log_p, self.weights, self._count())
+        else:
+            terms = self._terms(density)
+        recorded = {name: values for name, values in parameters.items() if name[-1] != "_"}
+        return Described(recorded, terms, membership, self._total(terms))
 
     def log_prior(self, z: Parameters) -> Float[Array, ""]:
         """Log prior density of z, Jacobian included."""
@@ -152,7 +202,7 @@ class Flat:
 
     def log_likelihood(self, z: Parameters) -> Float[Array, ""]:
         """Log likelihood at z; −inf where it is NaN, or a sampler would stop there for good."""
-        value = self.model.log_likelihood(self.parameters(z), self.data)
+        value = self._total(self._terms(self.density(self.parameters(z))))
         return jnp.where(jnp.isnan(value), -jnp.inf, value)
 
     def potential(self, z: Parameters) -> Float[Array, ""]:
@@ -206,3 +256,19 @@ class Flat:
         seeded = numpyro.handlers.seed(self.model.program, key)
         trace = numpyro.handlers.trace(seeded).get_trace()
         return {name: b.inv(trace[name]["value"]) for name, b in self.bijections.items()}
+
+
+def _grouped(variables, tree):
+    """Sets of the variables of each leaf-bearing entry of a dict, in the order of its names."""
+    counts = [len(jax.tree.leaves(tree[name])) for name in sorted(tree)]
+    edges = np.cumsum([0, *counts])
+    return [set(variables[a:b]) for a, b in pairwise(edges)]
+
+
+def _ancestors(jaxpr, outputs):
+    """Variables that some outputs depend on; a nested function's depend on all its arguments."""
+    needed = {v for v in outputs if isinstance(v, Var)}
+    for equation in reversed(jaxpr.eqns):
+        if needed.intersection(equation.outvars):
+            needed.update(v for v in equation.invars if isinstance(v, Var))
+    return needed

@@ -37,20 +37,28 @@ Vehtari et al. 2024) does not count as good, but k̂ of those that count is only
 import math
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 from scipy.special import logsumexp
 
+from jaxcluster.density.keys import as_key
 from jaxcluster.inference.checkpoint import Checkpoint
 from jaxcluster.inference.climb import Gradient, climb, curvature
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.evaluate import BATCH, LOWEST, Evaluate
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.model import Model
-from jaxcluster.inference.posterior import Progress, as_rows, require_finite, systematic, to_arviz
+from jaxcluster.inference.posterior import (
+    Posterior,
+    Progress,
+    as_rows,
+    finish,
+    require_finite,
+    systematic,
+)
 from jaxcluster.inference.student_mixture import NUMBERS, StudentMixture, fit_mixture
 from jaxcluster.inference.weighted_draws import Draws, effective, mean_and_error, tail_index
 
@@ -227,20 +235,18 @@ def rounds(pool: Draws, rng, tolerance: float, least: int, say) -> Rounds:
 
 def importance(
     model: Model,
-    data: Any,
     *,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | int = 0,
     tolerance: float = 0.1,
     draws: int = 1000,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
-):
+) -> Posterior:
     """Adaptive importance sampling with Student-t mixtures.
 
     Args:
-        model: prior and likelihood.
-        data: what the likelihood takes.
-        key: random key.
+        model: what to sample.
+        key: random key or seed.
         tolerance: error of ln Z to reach.
         draws: equally weighted posterior draws to keep; as many effective ones are reached, or a
             fifth (see `ess`) where no proposal fits well.
@@ -248,17 +254,17 @@ def importance(
         progress: called with a line of text about once a second.
 
     Returns:
-        ArviZ data as from `nested`; instead of insertion_rank_p there are `tail_index`, the Pareto
-        k̂ of the weights behind log_evidence, and `seen_twice`, the share of the posterior that
-        two searches found independently.
+        The posterior with its evidence; of its `quality`, `tail_index` is the Pareto k̂ of the
+        weights behind the evidence, and `seen_twice` the share of the posterior that two searches
+        found independently.
 
     Raises:
         NotConvergedError: a bar of the module's docstring was not reached.
         ValueError: from `Flat`, where no prior draw has a finite likelihood, or for the checkpoint
             of another run.
     """
-    watch = Stopwatch()
-    flat = Flat(model, data)
+    watch, key = Stopwatch(), as_key(key)
+    flat = Flat(model)
     prior_key, seed_key = jax.random.split(key)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(seed_key)).ravel())
     said, stage = time.monotonic(), ""
@@ -344,6 +350,5 @@ def importance(
         "round_log_weight": done.log_weights,
     }
     statistics = {"log_likelihood_total": pool.log_likelihood[chosen][None]}
-    described = evaluate.describe(pool.z[chosen])
-    parameters, pointwise = jax.tree.map(lambda a: a[None], described)
-    return to_arviz(flat, parameters, pointwise, statistics, attributes, watch)
+    kept_draws = jax.tree.map(lambda a: a[None], evaluate.describe(pool.z[chosen]))
+    return finish(flat, kept_draws, statistics, attributes, watch)

@@ -2,11 +2,11 @@
 
     Cov(z) = [−∂² ln L/∂z²]⁻¹,    Cov(θ) = J Cov(z) Jᵀ,   J = ∂θ/∂z
 
-in unconstrained space z, where every point is within the prior's bounds; its density plays no part.
+in undescribed space z, where every point is within the prior's bounds; its density plays no part.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray
 
+from jaxcluster.density.keys import as_key
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.model import Model, Parameters
@@ -36,9 +37,8 @@ class Maximum(NamedTuple):
 
 def maximum_likelihood(
     model: Model,
-    data: Any,
     *,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | int = 0,
     search: int = 300,
     starts: int = 6,
     derived: Callable[[Parameters], dict[str, Array]] | None = None,
@@ -50,8 +50,7 @@ def maximum_likelihood(
 
     Args:
         model: likelihood, and a prior whose support bounds it.
-        data: what the likelihood takes.
-        key: random key of the draws.
+        key: random key or seed of the draws.
         search: prior draws to look at.
         starts: the best of them, to climb from.
         derived: parameters → more numbers by name, to have errors of too.
@@ -61,8 +60,8 @@ def maximum_likelihood(
     """
     from scipy.optimize import minimize
 
-    flat, watch = Flat(model, data), Stopwatch()
-    keys = jax.random.split(key, search)
+    flat, watch = Flat(model), Stopwatch()
+    keys = jax.random.split(as_key(key), search)
     rows, unravel = as_rows(watch.compile(jax.vmap(flat.draw), keys)(keys))
 
     slope = watch.compile(

@@ -1,6 +1,6 @@
-"""A model: a prior over named parameters and a likelihood of the data given them.
+"""A model: a prior over named parameters, a density of one star, and the stars.
 
-Prior and likelihood stay two functions until a sampler joins them in `flat.Flat`.
+They stay apart until a sampler joins them in `flat.Flat`.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpyro
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 from numpyro.distributions import (
     Distribution,
     ExpandedDistribution,
@@ -19,54 +19,92 @@ from numpyro.distributions import (
 )
 
 from jaxcluster.density.mixture import AbstractDensity
+from jaxcluster.density.stars import Stars
 
 Parameters = Mapping[str, Array]
 
 
 class Model(eqx.Module):
-    """A prior and a likelihood.
+    """A prior over named parameters, and the density of the stars that it owns.
+
+        ln L(θ) = Σ_i w_i ln p(x_i | θ) − n(θ)
+
+    with n(θ) the expected number of stars where p is the rate of a Poisson process, else 0.
 
     Args:
         prior: distributions by parameter name, or a numpyro program without arguments that
-            returns the parameters by name (hierarchies, simplexes, transformed sites).
-        pointwise: log likelihood of each datum, (parameters, data) → [n].
-        null: log likelihood of a competing model without parameters, data → scalar; it makes
-            a Bayes factor out of an evidence.
-        cluster: density of the cluster's stars alone, parameters → density; it makes masses and
-            mass ratios of stars out of a posterior.
-        real: which entries of `pointwise` are data, all by default. The others, at the end, only
-            fill it up to a round number, so that models of like many stars compile once (see
-            `Stars.filled_up`).
-        rough: the same with a quicker likelihood, which is to be right to some nats: `importance`
+            returns the parameters of `density` by name (hierarchies, simplexes, transforms). All
+            that it samples or returns is in the posterior, but for names that end in "_".
+        density: parameters → density of one star. Where that is a mixture (`AbstractMixture`) its
+            first part is the cluster: posteriors have each star's membership of it, and
+            `bayes_factor` asks for one.
+        stars: the data.
+        weights: w_i of each star, such as membership probabilities; 1 by default.
+        null: log likelihood of the same stars by a competitor without parameters; it makes a Bayes
+            factor out of an evidence.
+        rough: a hint to samplers, a quicker `density` that is right to some nats: `importance`
             searches with it.
-        start: value of each sampled site of the prior (those that `describe_prior` names), where
-            `nuts` is to begin instead of searching, for instance the maximum that another method
-            has found. It is no part of the posterior, and the other samplers take no notice.
+        start: a hint to `nuts`, value of each sampled site of the prior (those that
+            `describe_prior` names), where it is to begin instead of searching, for instance the
+            maximum that another method has found. It is no part of the posterior.
 
-    A parameter that `pointwise` asks for and the prior lacks is a KeyError; a prior that
-    `pointwise` never reads is a ValueError when sampling starts.
+    A parameter that `density` asks for and the prior lacks is a KeyError when sampling starts, a
+    site of the prior that neither the likelihood nor another site's distribution reads a
+    ValueError.
+
+    Example:
+        >>> import jaxcluster as jc  # doctest: +SKIP
+        >>> model = jc.Model(  # doctest: +SKIP
+        ...     {"centre": Normal(0.0, 10.0)},
+        ...     lambda p: jc.GaussianMixture([1.0], p["centre"][None, None], [[[1.0]]]),
+        ...     stars,
+        ... )
     """
 
     prior: Mapping[str, Distribution] | Callable[[], Parameters]
-    pointwise: Callable[[Parameters, Any], Float[Array, " n"]]
-    null: Callable[[Any], Float[Array, ""]] | None = None
-    cluster: Callable[[Parameters], Any] | None = None
-    real: Bool[Array, " n"] | None = None
-    rough: "Model | None" = None
+    density: Callable[[Parameters], AbstractDensity]
+    stars: Stars | None
+    weights: Float[Array, " n"] | None = eqx.field(
+        default=None, converter=lambda w: None if w is None else jnp.asarray(w)
+    )
+    null: float | None = None
+    rough: Callable[[Parameters], AbstractDensity] | None = None
     start: Mapping[str, ArrayLike] | None = None
 
+    def __check_init__(self):
+        """A weight of each star."""
+        if self.weights is None or not hasattr(self.weights, "shape"):
+            return
+        n = None if self.stars is None else len(self.stars)
+        if self.weights.shape != (n,):
+            raise ValueError(f"weights: expected shape ({n},), found {self.weights.shape}")
+
     @classmethod
-    def from_density(
+    def from_likelihood(
         cls,
         prior: Mapping[str, Distribution] | Callable[[], Parameters],
-        density: Callable[[Parameters], AbstractDensity],
-        null: AbstractDensity | None = None,
+        terms: Callable[[Parameters], Float[Array, " n"]],
+        null: float | None = None,
+        rough: Callable[[Parameters], Float[Array, " n"]] | None = None,
+        start: Mapping[str, ArrayLike] | None = None,
     ) -> "Model":
-        """Make a model of independent stars from parameters → density of one star."""
+        """Make a model of any likelihood, for what is no density of single stars.
+
+        Args:
+            prior: as above.
+            terms: parameters → log likelihood of each datum [n].
+            null: as above.
+            rough: the same as `terms`, quicker.
+            start: as above.
+
+        Example:
+            >>> Model.from_likelihood(  # doctest: +SKIP
+            ...     {"a": Normal(0.0, 10.0)}, lambda p: Normal(p["a"], errors).log_prob(measured)
+            ... )
+        """
+        less = None if rough is None else lambda parameters: _Terms(rough(parameters))
         return cls(
-            prior,
-            lambda parameters, stars: density(parameters)(stars),
-            None if null is None else lambda stars: null(stars).sum(),
+            prior, lambda parameters: _Terms(terms(parameters)), None, None, null, less, start
         )
 
     def program(self) -> Parameters:
@@ -76,13 +114,13 @@ class Model(eqx.Module):
         sites: dict[str, Any] = {n: numpyro.sample(n, prior) for n, prior in self.prior.items()}
         return sites
 
-    def log_likelihood(self, parameters: Parameters, data: Any) -> Float[Array, ""]:
-        """Σ_i ln p(x_i | parameters)."""
-        return self.total(self.pointwise(parameters, data))
+    def pointwise(self, parameters: Parameters) -> Float[Array, " n"]:
+        """Log likelihood of each star; the expected number is shared among them."""
+        return log_terms(self.density(parameters), self.stars, self.weights)
 
-    def total(self, pointwise: Float[Array, " n"]) -> Float[Array, ""]:
-        """Sum over the data."""
-        return (pointwise if self.real is None else jnp.where(self.real, pointwise, 0.0)).sum()
+    def log_likelihood(self, parameters: Parameters) -> Float[Array, ""]:
+        """Ln L(θ)."""
+        return self.pointwise(parameters).sum()
 
     def describe_prior(self) -> dict[str, str]:
         """Return the prior of each sampled site in words, to record with results."""
@@ -91,6 +129,56 @@ class Model(eqx.Module):
             for name, site in trace_of(self).items()
             if site["type"] == "sample"
         }
+
+
+class _Terms(AbstractDensity):
+    """Log likelihoods that `Model.from_likelihood` was given."""
+
+    values: Float[Array, "..."]
+
+    def __check_init__(self):
+        """One number of each datum: a sum is no likelihood of each, and ln Z would be wrong."""
+        shape = getattr(self.values, "shape", (1,))
+        if len(shape) != 1:
+            raise ValueError(
+                f"log likelihood: found shape {shape}, expected [n], one number of each datum"
+            )
+
+    def log_prob(self, x, noise):
+        raise TypeError("a model from a likelihood has no density of one star")
+
+    def __call__(self, stars: Any) -> Float[Array, " n"]:
+        return self.values
+
+
+def log_terms(
+    density: AbstractDensity,
+    stars: Stars | None,
+    weights: Float[Array, " n"] | None = None,
+    n: Int[Array, ""] | int | None = None,
+) -> Float[Array, " n"]:
+    """w_i ln p(x_i) − n(θ)/n of each star: what adds up to ln L.
+
+    Args:
+        density: of one star.
+        stars: the data.
+        weights: of each, 1 by default.
+        n: number of stars, where some of them only fill up.
+    """
+    return weighed(density, density(stars), weights, n)  # pyright: ignore[reportArgumentType]
+
+
+def weighed(
+    density: AbstractDensity,
+    log_p: Float[Array, " n"],
+    weights: Float[Array, " n"] | None,
+    n: Int[Array, ""] | int | None,
+) -> Float[Array, " n"]:
+    """Return the same of stars whose ln p(x_i) is known."""
+    if weights is not None:
+        log_p = weights * log_p
+    expected = density.expected
+    return log_p if expected is None else log_p - expected / (len(log_p) if n is None else n)
 
 
 def within(
@@ -154,7 +242,17 @@ def _arguments(prior):
     return [getattr(prior, name) for name in prior.arg_constraints if hasattr(prior, name)]
 
 
-def trace_of(model: Model, seed: int = 0) -> dict:
-    """Sites of a draw from the prior, by name (numpyro's trace)."""
-    seeded = numpyro.handlers.seed(model.program, jax.random.key(seed))
+def trace_of(
+    model: Model, seed: int = 0, substitute: Mapping[str, Array] | None = None
+) -> dict[str, Any]:
+    """Sites of a draw from the prior, by name (numpyro's trace); some may have given values."""
+    program = numpyro.handlers.substitute(model.program, data=dict(substitute or {}))
+    seeded = numpyro.handlers.seed(program, jax.random.key(seed))
     return numpyro.handlers.trace(seeded).get_trace()
+
+
+def parameters_of(model: Model, sites: Mapping[str, Array]) -> dict[str, Array]:
+    """What the prior's program samples and returns, with given values of its sites."""
+    seed = numpyro.handlers.seed(rng_seed=jax.random.key(0))
+    with seed, numpyro.handlers.substitute(data=dict(sites)):
+        return {**sites, **model.program()}

@@ -10,39 +10,39 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from jaxcluster.density.keys import as_key
 from jaxcluster.inference.checkpoint import Checkpoint
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.evidence import integrate
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.model import Model
 from jaxcluster.inference.posterior import (
+    Posterior,
     Progress,
-    constrained,
+    described,
+    finish,
     require_finite,
     systematic,
-    to_arviz,
 )
 from jaxcluster.inference.slice_sampling import slice_sampler
 
 
 def nested(
     model: Model,
-    data: Any,
     *,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | int = 0,
     live: int = 400,
     inner_steps: int | None = None,
     remaining: float = 0.01,
     draws: int = 2000,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
-):
+) -> Posterior:
     """Nested slice sampling (Yallup, Kroupa & Handley 2026; `blackjax.nss`).
 
     Args:
-        model: prior and likelihood.
-        data: what the likelihood takes.
-        key: random key.
+        model: what to sample.
+        key: random key or seed.
         live: number of live points; the error of ln Z falls as its root.
         inner_steps: slices between a new point and its start; by default three times the number of
             parameters. With 50 live points ln Z of a curved 7-d problem is 0.6 too high then, the
@@ -53,16 +53,14 @@ def nested(
         progress: called with a line of text about once a second.
 
     Returns:
-        ArviZ data: posterior, sample_stats, log_likelihood by star; `attrs` of the posterior
-        carry log_evidence ± log_evidence_error, information, evaluations, ess,
-        insertion_rank_p, cpu_seconds, compile_seconds, priors and versions.
+        The posterior with its evidence.
 
     Raises:
         ValueError: from `Flat`, where no prior draw has a finite likelihood, or for the checkpoint
             of another run.
     """
-    watch = Stopwatch()
-    flat = Flat(model, data)
+    watch, key = Stopwatch(), as_key(key)
+    flat = Flat(model)
     batch = 4 * math.ceil(live / 80)  # whatever the number of devices, so is the answer
     init_key, run_key, draw_key = jax.random.split(key, 3)
     first = jax.vmap(flat.draw)(jax.random.split(init_key, live))
@@ -161,8 +159,7 @@ def nested(
     }
     z = jax.tree.map(lambda a: a[None], z)
     statistics = {"log_likelihood_total": log_l[order][chosen][None]}
-    parameters, pointwise = constrained(flat, z, watch)
-    return to_arviz(flat, parameters, pointwise, statistics, attributes, watch)
+    return finish(flat, described(flat, z, watch), statistics, attributes, watch)
 
 
 def _pack(name: str, tree: Any) -> dict[str, np.ndarray]:

@@ -2,18 +2,25 @@
 
 import math
 import time
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from jaxcluster.density.keys import as_key
 from jaxcluster.inference.climb import climb, curvature, gradients
 from jaxcluster.inference.compile import Stopwatch, over_chains
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.model import Model
-from jaxcluster.inference.posterior import Progress, as_rows, constrained, require_finite, to_arviz
+from jaxcluster.inference.posterior import (
+    Posterior,
+    Progress,
+    as_rows,
+    described,
+    finish,
+    require_finite,
+)
 
 STEPS = 300  # of each climb
 PER_CHUNK = 20  # steps of each chain between two reports of progress
@@ -22,25 +29,23 @@ DENSE = 100  # parameters up to which the mass matrix is a full one
 
 def nuts(
     model: Model,
-    data: Any,
     *,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | int = 0,
     warmup: int = 700,
     draws: int = 1000,
     chains: int = 2,
     search: int = 1000,
     starts: int = 16,
     progress: Progress | None = None,
-):
+) -> Posterior:
     """No-U-turn sampling (Hoffman & Gelman 2014; numpyro), chains started near the best mode.
 
     That is the highest point that climbs from prior draws reach, or the model's `start` where it
     has one; then nothing is searched, and other modes are not looked for.
 
     Args:
-        model: prior and likelihood.
-        data: what the likelihood takes.
-        key: random key.
+        model: what to sample.
+        key: random key or seed.
         warmup: steps of adaptation per chain.
         draws: kept per chain.
         chains: run one after the other, or on as many devices as there are.
@@ -51,7 +56,7 @@ def nuts(
         progress: called with a line of text at each stage, and about once a second.
 
     Returns:
-        ArviZ data as from `nested`, without an evidence: NUTS does not give one. `evaluations`
+        The posterior, without an evidence: NUTS does not give one. `evaluations`
         are the likelihoods of the search and the gradients of climbs and trees.
 
     Raises:
@@ -61,8 +66,8 @@ def nuts(
     # imported here for the time it takes
     from numpyro.infer import NUTS
 
-    watch = Stopwatch()
-    flat = Flat(model, data)
+    watch, key = Stopwatch(), as_key(key)
+    flat = Flat(model)
     say = progress or (lambda line: None)
     search_key, run_key = jax.random.split(key)
     steps = f"{chains} × ({warmup} + {draws}) steps"
@@ -128,5 +133,4 @@ def nuts(
     statistics = {"diverging": diverging, "n_steps": n_steps, "lp": lp}
     evaluations = spent + int(joined[2].sum())
     attributes = {"method": "nuts", "evaluations": evaluations}
-    parameters, pointwise = constrained(flat, samples, watch)
-    return to_arviz(flat, parameters, pointwise, statistics, attributes, watch)
+    return finish(flat, described(flat, samples, watch), statistics, attributes, watch)

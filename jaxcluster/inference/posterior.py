@@ -3,7 +3,9 @@
 Samplers work in numpyro's unconstrained space; progress is reported from outside jitted chunks.
 """
 
+import ast
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -13,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from jaxcluster.inference.compile import Stopwatch
-from jaxcluster.inference.flat import Flat
+from jaxcluster.inference.flat import Described, Flat
 
 Progress = Callable[[str], None]
 PIECE = 250  # draws
@@ -52,8 +54,8 @@ def from_groups(groups: dict[str, Any]):
     return arviz.from_dict(groups) if one else arviz.from_dict(**groups)
 
 
-def constrained(flat: Flat, z, watch: Stopwatch):
-    """Return the parameters, and the log likelihood of each datum, of draws z [chain, draw].
+def described(flat: Flat, z, watch: Stopwatch) -> Described:
+    """Return what is to be known of draws z [chain, draw].
 
     In pieces of one length, so that one compilation serves every number of draws.
     """
@@ -70,21 +72,205 @@ def constrained(flat: Flat, z, watch: Stopwatch):
     )
 
 
-def to_arviz(flat: Flat, parameters, pointwise, statistics, attributes, watch: Stopwatch):
-    """Build ArviZ data from parameters and log likelihoods of draws [chain, draw]."""
-    if (real := flat.model.real) is not None:
-        pointwise = pointwise[..., np.asarray(real)]
-    groups = {
-        "posterior": parameters,
-        "sample_stats": statistics,
-        "log_likelihood": {"stars": pointwise},
-    }
-    out = from_groups(groups)
-    out["posterior"].attrs.update(
-        attributes,
+@dataclass(frozen=True)
+class Posterior:
+    """What every sampler hands out.
+
+    Args:
+        data: ArviZ data [chain, draw, …] for all of ArviZ's functions: ``posterior``,
+            ``sample_stats``, ``log_likelihood`` of each star. Its `attrs` keep the rest, so that
+            nothing is lost in a file.
+    """
+
+    data: Any
+
+    def __getitem__(self, group: str):
+        """A group of the ArviZ data."""
+        return self.data[group]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Everything that the sampler noted of its run, by name."""
+        return self.data["posterior"].attrs
+
+    @property
+    def method(self) -> str:
+        """importance, nested or nuts."""
+        return self.record["method"]
+
+    @property
+    def log_evidence(self) -> float | None:
+        """Ln Z, None where the sampler gives none."""
+        return self.record.get("log_evidence")
+
+    @property
+    def log_evidence_error(self) -> float | None:
+        """Standard error of ln Z."""
+        return self.record.get("log_evidence_error")
+
+    @property
+    def evaluations(self) -> int:
+        """Likelihoods and gradients."""
+        return int(self.record["evaluations"])
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of running."""
+        return self.record["cpu_seconds"]
+
+    @property
+    def compile_seconds(self) -> float:
+        """CPU seconds of compiling, not contained in `cpu_seconds`."""
+        return self.record["compile_seconds"]
+
+    @property
+    def resumed_seconds(self) -> float:
+        """Of both, those of a killed run that this one went on with."""
+        return self.record["resumed_seconds"]
+
+    @property
+    def priors(self) -> dict[str, str]:
+        """Prior of each sampled site in words."""
+        return ast.literal_eval(self.record["priors"])
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the packages that the result depends on."""
+        return ast.literal_eval(self.record["versions"])
+
+    @property
+    def fallback(self) -> str | None:
+        """Why nested sampling was needed; "" where it was not, None of other samplers."""
+        return self.record.get("fallback")
+
+    @property
+    def draws(self) -> dict[str, np.ndarray]:
+        """All draws of each parameter, chains joined."""
+        return {
+            str(name): np.asarray(values).reshape(-1, *values.shape[2:])
+            for name, values in self.data["posterior"].data_vars.items()
+        }
+
+    @property
+    def scalars(self) -> dict[str, Float[np.ndarray, "chains draws"]]:
+        """Draws of each parameter that is one number."""
+        return {
+            str(name): np.asarray(values, float)
+            for name, values in self.data["posterior"].data_vars.items()
+            if values.ndim == 2
+        }
+
+    @property
+    def memberships(self) -> Float[np.ndarray, "draws n"] | None:
+        """Of the mixture's first part, of each star at each draw; None of other densities."""
+        statistics = self.data["sample_stats"]
+        if "membership" not in statistics:
+            return None
+        values = np.asarray(statistics["membership"])
+        return values.reshape(-1, values.shape[-1])
+
+    @property
+    def quality(self) -> dict[str, float]:
+        """How well the sampler did, by name: each method has its own measures.
+
+        ``ess`` effective draws; of evidences ``tail_index`` (Pareto k̂) and ``seen_twice``, or
+        ``insertion_rank_p``, and ``information`` [nat]; of chains ``r_hat``, the largest of all
+        parameters, ``ess``, the least, and ``divergences``.
+        """
+        if self.method != "nuts":
+            names = ("information", "ess", "insertion_rank_p", "tail_index", "seen_twice")
+            return {name: self.record[name] for name in names if name in self.record}
+        import arviz
+
+        numbers = [
+            entry
+            for values in self.data["posterior"].data_vars.values()
+            for entry in np.moveaxis(np.asarray(values).reshape(*values.shape[:2], -1), -1, 0)
+            if np.ptp(entry) > 0
+        ]
+        diverging = np.asarray(self.data["sample_stats"]["diverging"])
+        return {
+            "r_hat": max(float(arviz.rhat(entry)) for entry in numbers),
+            "ess": min(float(arviz.ess(entry)) for entry in numbers),
+            "divergences": int(diverging.sum()),
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Numbers for a table or JSON."""
+        return {
+            "log_evidence": self.log_evidence,
+            "log_evidence_error": self.log_evidence_error,
+            **self.quality,
+            "parameters": parameter_table(self),
+            "priors": self.priors,
+            "method": self.method,
+            "fallback": self.fallback,
+            "evaluations": self.evaluations,
+            "cpu_seconds": self.cpu_seconds,
+            "compile_seconds": self.compile_seconds,
+            "versions": self.versions,
+        }
+
+    def __repr__(self) -> str:
+        """One line."""
+        evidence = (
+            ""
+            if self.log_evidence is None
+            else (f", ln Z = {self.log_evidence:.2f} ± {self.log_evidence_error:.2f}")
+        )
+        return f"Posterior({self.method}, {', '.join(self.draws)}{evidence})"
+
+
+def parameter_table(posterior: Posterior) -> dict[str, dict[str, float]]:
+    """Median and 16 and 84 % quantiles of each parameter, of arrays by entry: mean[0,1].
+
+    Constant entries and repeated ones (half of a correlation matrix) are left out.
+    """
+    table = {}
+    for name, values in posterior.draws.items():
+        seen = set()
+        for index in np.ndindex(values.shape[1:]):
+            entry = values[:, *index]
+            if index and (np.ptp(entry) < 1e-12 * np.abs(entry).max() or entry.tobytes() in seen):
+                continue
+            seen.add(entry.tobytes())
+            low, middle, high = np.quantile(entry, [0.16, 0.5, 0.84])
+            row = {"median": float(middle), "q16": float(low), "q84": float(high)}
+            table[f"{name}[{','.join(map(str, index))}]" if index else name] = row
+    return table
+
+
+def finish(
+    flat: Flat,
+    draws: Described,
+    statistics: dict[str, Any],
+    record: dict[str, Any],
+    watch: Stopwatch,
+) -> Posterior:
+    """Build the posterior from what is known of draws [chain, draw].
+
+    Args:
+        flat: what was sampled.
+        draws: from `described`.
+        statistics: of each draw.
+        record: what the sampler notes of its run.
+        watch: its account.
+    """
+    real = slice(None) if flat.model.stars is None else slice(len(flat.model.stars))
+    if draws.membership is not None:
+        statistics = {**statistics, "membership": draws.membership[..., real]}
+    data = from_groups(
+        {
+            "posterior": draws.parameters,
+            "sample_stats": statistics,
+            "log_likelihood": {"stars": draws.log_likelihood[..., real]},
+        }
+    )
+    data["posterior"].attrs.update(
+        record,
         **watch.record(),
         resumed_seconds=watch.resumed,
         priors=str(flat.model.describe_prior()),
         versions=str(versions()),
     )
-    return out
+    return Posterior(data)

@@ -8,7 +8,6 @@ number can be trusted: its share of the error is given apart, and `Result.flags`
 against it.
 """
 
-import ast
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,14 +22,16 @@ from jaxtyping import Int, PRNGKeyArray
 from jaxcluster.catalogue.from_table import from_table
 from jaxcluster.catalogue.tables import read_table, source_ids
 from jaxcluster.density.keys import as_key
+from jaxcluster.density.mixture import AbstractDensity, AbstractMixture, Mixture
 from jaxcluster.density.stars import Stars
 from jaxcluster.field.density import FieldDensity, fit_field
 from jaxcluster.field.mismatch import Mismatch, compare
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.fast import fast
-from jaxcluster.inference.model import Model
-from jaxcluster.inference.posterior import Progress
+from jaxcluster.inference.model import Model, parameters_of, trace_of
+from jaxcluster.inference.posterior import Posterior, Progress
 from jaxcluster.jobs.model_files import load_model
+from jaxcluster.population.cmd import PopulationDensity
 
 LEAST_STARS = 5
 
@@ -42,8 +43,8 @@ class Result(NamedTuple):
     log10_bayes_factor_error: float | None  # of the sampler
     log10_bayes_factor_field_error: float  # of the field's density, see `standard_error`
     log_evidence_field: float
-    posterior: Any  # ArviZ data of the sampler
-    members: dict[str, np.ndarray]  # by star, in the order of `stars`; see `membership`
+    posterior: Posterior
+    members: dict[str, np.ndarray]  # by star, in the order of `stars`; see `stellar_parameters`
     stars: Stars  # those used, in order of magnitude; `rows` counts the rows of `table`
     table: Table | None  # the sample's, where it was one
     field: FieldDensity
@@ -55,6 +56,7 @@ class Result(NamedTuple):
     model: Model
     asked: dict[str, Any]  # seed, model, bands and grid
     cpu_seconds: float  # of the whole job, without compiling
+    compile_seconds: float
 
     @property
     def flags(self) -> list[str]:
@@ -63,40 +65,25 @@ class Result(NamedTuple):
 
     def summary(self) -> dict[str, Any]:
         """Numbers for a table or JSON: the evidence, parameters, cost and provenance."""
-        attributes = self.posterior["posterior"].attrs
-        names = (
-            "log_evidence",
-            "log_evidence_error",
-            "information",
-            "ess",
-            "insertion_rank_p",
-            "tail_index",
-            "seen_twice",
-            "fallback",
-        )
+        posterior = self.posterior
         return {
             "log10_bayes_factor": self.log10_bayes_factor,
             "log10_bayes_factor_error": self.log10_bayes_factor_error,
             "log10_bayes_factor_field_error": self.log10_bayes_factor_field_error,
-            **{name: attributes.get(name) for name in names},
+            **posterior.summary(),
             "log_evidence_field": self.log_evidence_field,
             "n_stars": len(self.stars),
             "n_dropped": self.stars.n_dropped + self.n_outside,
             "n_outside_limits": self.n_outside,
             "limits": list(self.limits),
-            "parameters": parameter_table(self.posterior),
             "n_members": int((self.members["membership"] > 0.5).sum()),
             "n_field": self.field.n_field,
             "field_flag": "; ".join(self.flags) or None,
             "field_gap": self.mismatch.gap,
             "field_gap_error": self.mismatch.gap_error,
             "field_remaining_bias": float(self.field.remaining_bias),
-            "method": attributes["method"],
-            "evaluations": attributes["evaluations"],
             "cpu_seconds": self.cpu_seconds,
-            "compile_seconds": attributes["compile_seconds"],
-            "priors": ast.literal_eval(attributes["priors"]),
-            "versions": ast.literal_eval(attributes["versions"]),
+            "compile_seconds": self.compile_seconds,
             "n_dropped_sample": self.n_dropped["sample"],
             "n_dropped_field": self.n_dropped["field"],
             "n_in_field_too": self.n_in_field_too,
@@ -107,26 +94,6 @@ class Result(NamedTuple):
                 else {}
             ),
         }
-
-
-def parameter_table(posterior) -> dict[str, dict[str, float]]:
-    """Median and 16 and 84 % quantiles of each parameter, of arrays by entry: mean[0,1].
-
-    Constant entries and repeated ones (half of a correlation matrix) are left out.
-    """
-    table = {}
-    for name, values in posterior["posterior"].data_vars.items():
-        values = np.asarray(values)
-        seen = set()
-        for index in np.ndindex(values.shape[2:]):
-            entry = values[:, :, *index]
-            if index and (np.ptp(entry) < 1e-12 * np.abs(entry).max() or entry.tobytes() in seen):
-                continue
-            seen.add(entry.tobytes())
-            low, middle, high = np.quantile(entry, [0.16, 0.5, 0.84])
-            row = {"median": float(middle), "q16": float(low), "q84": float(high)}
-            table[f"{name}[{','.join(map(str, index))}]" if index else str(name)] = row
-    return table
 
 
 def default_limits(field: Stars) -> tuple[float, float]:
@@ -220,23 +187,22 @@ def bayes_factor(
         own = jnp.asarray(np.asarray(same_star)[kept])
         at_stars = lambda stars: density.without(stars, own)  # noqa: E731
     built = build(stars, field=at_stars, limits=limits, **options)
-    posterior = sampler(built, stars, key=sample_key, progress=progress)
-    null = float(built.null(stars)) if built.null is not None else float("nan")
+    null = _null_of(built)
+    posterior = sampler(built, key=sample_key, progress=progress)
     say("members")
     watch = Stopwatch()
-    members = membership(built, stars, posterior, np.asarray(at_stars(stars)), watch)
-    attributes = posterior["posterior"].attrs
-    attributes["compile_seconds"] += watch.compiling
-    evidence = attributes.get("log_evidence")
+    members = {"membership": posterior.memberships.mean(axis=0)}
+    members |= stellar_parameters(built, posterior, watch)
+    compiling = posterior.compile_seconds + watch.compiling
+    evidence = posterior.log_evidence
     ln10 = np.log(10.0)
-    scatter = posterior["posterior"].get("model_scatter")
-    scatter = 0.0 if scatter is None else float(np.median(scatter))
+    scatter = float(np.median(posterior.draws.get("model_scatter", 0.0)))
     # the whole job, reading and field included
-    spent = time.process_time() - begin + attributes["resumed_seconds"]
+    spent = time.process_time() - begin + posterior.resumed_seconds
     return Result(
         log10_bayes_factor=None if evidence is None else float((evidence - null) / ln10),
         log10_bayes_factor_error=(
-            None if evidence is None else float(attributes["log_evidence_error"] / ln10)
+            None if evidence is None else float(posterior.log_evidence_error / ln10)
         ),
         log10_bayes_factor_field_error=float(
             density.standard_error(stars, members["membership"]) / ln10
@@ -259,8 +225,27 @@ def bayes_factor(
             "bands": ",".join(stars.columns),
             **({"grid": options["grid"]} if "grid" in options else {}),
         },
-        cpu_seconds=spent - attributes["compile_seconds"],
+        cpu_seconds=spent - compiling,
+        compile_seconds=compiling,
     )
+
+
+def _null_of(model: Model) -> float:
+    """Return ln Z of the field alone, of a model that has cluster and field.
+
+    Raises:
+        ValueError: it has not, and sampling it would be in vain.
+    """
+    values = {n: s["value"] for n, s in trace_of(model).items() if s["type"] == "sample"}
+    density = jax.eval_shape(lambda v: model.density(parameters_of(model, v)), values)
+    if not isinstance(density, AbstractMixture) or model.null is None:
+        raise ValueError(
+            "model: a Bayes factor needs the log likelihood `null` of the field alone and a "
+            f"mixture whose first part is the cluster, such as Mixture([1 − f, f], [cluster, "
+            f"field]); found null = {model.null} and {type(density).__name__}. `fit` samples any "
+            "model"
+        )
+    return float(model.null)
 
 
 def read_stars(source: Any, reading: dict[str, Any]) -> tuple[Table | None, Stars]:
@@ -301,38 +286,35 @@ def shared_stars(
     return np.array(own) if max(own) >= 0 else None
 
 
-def membership(
-    model: Model,
-    stars: Stars,
-    posterior,
-    log_field: np.ndarray,
-    watch: Stopwatch,
-    n_draws: int = 100,
+def stellar_parameters(
+    model: Model, posterior: Posterior, watch: Stopwatch, n_draws: int = 100
 ) -> dict[str, np.ndarray]:
-    """Membership, mass and mass ratio of each star, averaged over the posterior.
+    """Mass and mass ratio of each star were it a member, averaged over the posterior.
 
-    P_i = 1 − f φ(x_i) / p(x_i | θ), mean over draws. Masses are those of a member, from `n_draws`
-    draws, which count by P_i. Returns membership, and where the model has a `cluster` density mass,
-    mass_error [solar], mass_ratio, mass_ratio_error (of a binary), binary_probability; NaN where no
-    draw's population reaches the star.
+    From `n_draws` draws, which count by the star's membership in each.
+
+    Returns:
+        mass, mass_error [solar], mass_ratio, mass_ratio_error (of a binary), binary_probability;
+        NaN where no draw's population reaches the star. Nothing where the cluster is no
+        `PopulationDensity`.
     """
-    log_p = np.asarray(posterior["log_likelihood"]["stars"]).reshape(-1, len(stars))
-    draws = {
-        name: np.asarray(values).reshape(-1, *values.shape[2:])
-        for name, values in posterior["posterior"].data_vars.items()
-    }
-    log_f = np.log(draws["field_fraction"])[:, None]
-    probability = -np.expm1(np.minimum(log_f + log_field - log_p, 0.0))
-    out = {"membership": probability.mean(axis=0)}
-    if model.cluster is None:
-        return out
-    chosen = np.linspace(0, len(log_p) - 1, n_draws).astype(int)
-    probability = probability[chosen]
-    draws = {name: jnp.asarray(values[chosen]) for name, values in draws.items()}
-    cluster, filled = model.cluster, stars.filled_up()
-    run = watch.compile(
-        lambda d: jax.lax.map(lambda p: cluster(p).stellar_parameters(filled), d), draws
-    )
+    memberships, stars = posterior.memberships, model.stars
+    assert memberships is not None
+    assert stars is not None
+    chosen = np.linspace(0, len(memberships) - 1, n_draws).astype(int)
+    probability = memberships[chosen]
+    draws = {name: jnp.asarray(values[chosen]) for name, values in posterior.draws.items()}
+    filled = stars.filled_up()
+
+    def of(parameters):
+        cluster = cluster_of(model.density(parameters))
+        if not isinstance(cluster, PopulationDensity):
+            return None
+        return cluster.stellar_parameters(filled)
+
+    if jax.eval_shape(of, jax.tree.map(lambda a: a[0], draws)) is None:
+        return {}
+    run = watch.compile(lambda draws: jax.lax.map(of, draws), draws)
     stellar = jax.tree.map(lambda a: a[:, : len(stars)], jax.device_get(run(draws)))
 
     def average(value, weight):
@@ -345,9 +327,18 @@ def membership(
         first, second = average(mean, weight), average(square, weight)
         return first, np.sqrt(np.maximum(second - first**2, 0.0))
 
-    out["mass"], out["mass_error"] = moments(stellar.mass, stellar.mass2, probability)
-    out["binary_probability"] = average(stellar.binary, probability)
+    mass, mass_error = moments(stellar.mass, stellar.mass2, probability)
     weight = probability * np.nan_to_num(stellar.binary)
-    ratio = moments(stellar.mass_ratio, stellar.mass_ratio2, weight)
-    out["mass_ratio"], out["mass_ratio_error"] = ratio
-    return out
+    ratio, ratio_error = moments(stellar.mass_ratio, stellar.mass_ratio2, weight)
+    return {
+        "mass": mass,
+        "mass_error": mass_error,
+        "binary_probability": average(stellar.binary, probability),
+        "mass_ratio": ratio,
+        "mass_ratio_error": ratio_error,
+    }
+
+
+def cluster_of(density: AbstractDensity) -> AbstractDensity | None:
+    """The first part of a mixture."""
+    return density.parts[0] if isinstance(density, Mixture) else None

@@ -1,6 +1,5 @@
 """From a table of positions to the structure of its cluster."""
 
-import ast
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,7 +20,7 @@ from jaxcluster.jobs.king_fit import Found, Shape, fit_profile, label
 from jaxcluster.jobs.king_members import king_membership, members_table
 from jaxcluster.jobs.king_rings import binned_summary
 from jaxcluster.jobs.king_structure import Structure, read_columns, structure
-from jaxcluster.jobs.king_summary import comparison, table_of, warnings_of
+from jaxcluster.jobs.king_summary import comparison, table_of, uniform_of, warnings_of
 from jaxcluster.structure.radial_profile import RadialProfile, radial_profile
 
 COMPARED = (("king62", None), ("generalised", 1), ("eff", None), ("plummer", None))
@@ -120,7 +119,7 @@ def king(
         folder = None if checkpoint is None else checkpoint / name.replace(" ", "_")
         sampler, note = sampler_of(method, checkpoint=folder), partial(_prefixed, say, name)
         results.append(fit_profile(field, shape, sampler, as_key(key), note, gradient))
-    found, model = results[0]
+    found = results[0]
     rng = np.random.default_rng(np.asarray(jax.random.key_data(as_key(key))).ravel()[-1])
     belongs = king_membership(found)
     measured, said = None, []
@@ -134,10 +133,10 @@ def king(
                 f"--structure: a star counted as a member is one with probability {pure:.2f}, by "
                 "its place; select stars by astrometry first, such as with `members`"
             )
-    attributes = found.posterior["posterior"].attrs
+    posterior = found.posterior
     n = len(field.x)
     summary: dict[str, Any] = {
-        "parameters": table_of(found, model),
+        "parameters": table_of(found),
         "units": UNITS,
         "profile": found.profile,
         "beta": found.beta,
@@ -148,23 +147,22 @@ def king(
         "n_stars": n,
         "sum_of_weights": None if field.weights is None else float(field.weights.sum()),
         "n_dropped": field.dropped,
-        "log_evidence": attributes.get("log_evidence"),
-        "log_evidence_error": attributes.get("log_evidence_error"),
-        "log_evidence_uniform": float(model.null(None)),  # pyright: ignore[reportOptionalCall]
+        "log_evidence": posterior.log_evidence,
+        "log_evidence_error": posterior.log_evidence_error,
+        "log_evidence_uniform": uniform_of(found),
         "comparison": comparison(results) if compare else None,
         "binned": None if rings is None else binned_summary(rings, field),
         "sum_of_memberships": float(belongs.sum()),
         "structure": None if measured is None else measured.summary,
         "warnings": warnings_of(results) + said,
-        "priors": _priors(model),
-        "method": attributes["method"],
-        "evaluations": sum(int(f.posterior["posterior"].attrs["evaluations"]) for f, _ in results),
+        "priors": _priors(found.model),
+        "method": posterior.method,
+        "evaluations": sum(f.posterior.evaluations for f in results),
         "seed": key if isinstance(key, int) else str(key),
-        "versions": ast.literal_eval(attributes["versions"]),
+        "versions": posterior.versions,
     }
-    accounts = [f.posterior["posterior"].attrs for f, _ in results]
-    summary["compile_seconds"] = sum(a["compile_seconds"] for a in accounts)
-    spent = time.process_time() - begin + sum(a["resumed_seconds"] for a in accounts)
+    summary["compile_seconds"] = sum(f.posterior.compile_seconds for f in results)
+    spent = time.process_time() - begin + sum(f.posterior.resumed_seconds for f in results)
     summary["cpu_seconds"] = spent - summary["compile_seconds"]
     return Structured(found, members_table(found, belongs, table), rings, measured, summary)
 
@@ -172,7 +170,7 @@ def king(
 def _priors(model):
     """Priors in words; of the two normal numbers behind the shape, what they stand for."""
     words = model.describe_prior()
-    if words.pop("shape", None):
+    if words.pop("shape_", None):
         words |= {"ellipticity": "Uniform(0,0.8)", "position_angle": "Uniform(-90,90)"}
     return words
 

@@ -1,13 +1,16 @@
 """The posterior of one profile."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, PRNGKeyArray
 
 from jaxcluster.density.stars import Stars
+from jaxcluster.inference.model import Model
+from jaxcluster.inference.posterior import Posterior, Progress
 from jaxcluster.jobs.king_field import Field
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.structure.surface import SurfaceDensity
@@ -21,7 +24,8 @@ class Found(NamedTuple):
     profile: str
     beta: int | None
     field: Field
-    posterior: Any  # ArviZ data
+    model: Model
+    posterior: Posterior
     draws: dict[str, np.ndarray]  # parameters, derived ones too
 
     @property
@@ -46,24 +50,39 @@ class Found(NamedTuple):
         return SurfaceDensity.of(parameters, self.field.footprint, self.profile, self.beta)
 
 
-def fit_profile(field: Field, shape: Shape, sampler, key, say, gradient=False):
-    """Return the posterior of one profile, and its model."""
+def fit_profile(
+    field: Field,
+    shape: Shape,
+    sampler: Callable[..., Posterior],
+    key: PRNGKeyArray,
+    say: Progress,
+    gradient: bool = False,
+) -> Found:
+    """Sample one profile.
+
+    Args:
+        field: the stars in their footprint.
+        shape: profile and fixed β.
+        sampler: as `fast`.
+        key: random key.
+        say: called with lines of text.
+        gradient: whether the background may change linearly.
+    """
     profile, beta = shape
     stars = Stars(field.x, np.zeros((len(field.x), 2, 2)), ("x", "y"))
     options = {"profile": profile, "beta": beta, "weights": field.weights, "gradient": gradient}
     model = load_model("king_profile")(stars, footprint=field.footprint, **options)
-    posterior = sampler(model, stars, key=key, progress=say)
-    draws = {
-        str(name): jnp.asarray(values).reshape(-1, *values.shape[2:])
-        for name, values in posterior["posterior"].data_vars.items()
-    }
+    posterior = sampler(model, key=key, progress=say)
+    draws = {name: jnp.asarray(values) for name, values in posterior.draws.items()}
 
     def derived(parameters):
         return SurfaceDensity.of(parameters, field.footprint, profile, beta).derived()
 
     draws |= jax.jit(jax.vmap(derived))(draws)
-    found = Found(profile, beta, field, posterior, {n: np.asarray(a) for n, a in draws.items()})
-    return found, model
+    arrays = {name: np.asarray(values) for name, values in draws.items()}
+    if profile in ("king62", "generalised") and "beta" not in arrays:  # held
+        arrays["beta"] = np.full(len(arrays["r_core"]), float(beta or 2))
+    return Found(profile, beta, field, model, posterior, arrays)
 
 
 def label(profile: str, beta: int | None) -> str:

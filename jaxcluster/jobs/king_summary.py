@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from jaxcluster.inference.importance import HEAVIEST
+from jaxcluster.inference.model import trace_of
+from jaxcluster.jobs.king_fit import Found
 from jaxcluster.structure.shape import about_mean
 
 LEVEL = 0.95  # of a limit
@@ -39,19 +41,15 @@ ORDER = (
 WATCHED = ("r_core", "r_tidal", "beta", "gamma")
 
 
-def limits(draws: dict[str, np.ndarray], model: Any) -> dict[str, str]:
+def limits(found: Found) -> dict[str, str]:
     """Parameters that the data bound on one side only: "lower" or "upper" limits, by name.
 
     The density of the draws relative to their prior's, in tenths of the prior's probability: where
     that of the last tenth is more than 5 % of the highest, the value is a lower limit; where that
     of the first is, an upper one. Both together: the data say nothing, and that is "no" limit.
     """
-    import jax
-    import numpyro
-
-    trace = numpyro.handlers.trace(numpyro.handlers.seed(model.program, jax.random.key(0)))
-    sites: dict[str, Any] = trace.get_trace()
-    found = {}
+    sites, draws = trace_of(found.model), found.draws
+    bounded = {}
     for name in WATCHED:
         if name not in sites:
             continue
@@ -59,22 +57,20 @@ def limits(draws: dict[str, np.ndarray], model: Any) -> dict[str, str]:
         counts, _ = np.histogram(share, BINS, (0.0, 1.0))
         first, last = counts[[0, -1]] > FALLEN * counts.max()
         if first or last:
-            found[name] = "no" if first and last else SIDES[int(first)]
+            bounded[name] = "no" if first and last else SIDES[int(first)]
             for other in FOLLOWS.get(name, ()):
                 if other in draws:
-                    found[other] = found[name]
-    return found
+                    bounded[other] = bounded[name]
+    return bounded
 
 
-def table_of(found: Any, model: Any) -> dict[str, dict[str, Any]]:
+def table_of(found: Found) -> dict[str, dict[str, Any]]:
     """Median, 16 and 84 % quantiles of each parameter; None where there is a limit instead.
 
     A limit is `lower_limit` or `upper_limit`, of 95 % probability. A tidal radius that is bounded,
     but mostly outside the footprint, has both. Angles are about their mean.
     """
-    bounded = limits(found.draws, model)
-    if found.profile in ("king62", "generalised") and "beta" not in found.draws:
-        found.draws["beta"] = np.full(len(found.draws["r_core"]), float(found.beta or 2))
+    bounded = limits(found)
     table: dict[str, dict[str, Any]] = {}
     for name, draws in sorted(found.draws.items(), key=lambda item: ORDER.index(item[0])):
         if name == "position_angle":
@@ -91,7 +87,7 @@ def table_of(found: Any, model: Any) -> dict[str, dict[str, Any]]:
     return table
 
 
-def beyond(found: Any, bounded: dict[str, str]) -> bool:
+def beyond(found: Found, bounded: dict[str, str]) -> bool:
     """Whether most of the posterior of r_t, though bounded, lies outside the footprint."""
     tidal = found.draws.get("r_tidal")
     if tidal is None or "r_tidal" in bounded:
@@ -111,11 +107,11 @@ def _row(draws, bounded):
     return {"median": float(middle), "q16": float(low), "q84": float(high)}
 
 
-def warnings_of(results: list[Any]) -> list[str]:
+def warnings_of(results: list[Found]) -> list[str]:
     """What a reader must know before the numbers of the first profile are used."""
-    (found, model), others = results[0], results[1:]
+    found, others = results[0], results[1:]
     said, radius = [], found.field.radius
-    bounded = limits(found.draws, model)
+    bounded = limits(found)
     for name, side in bounded.items():
         if name not in WATCHED:
             continue
@@ -158,24 +154,24 @@ def warnings_of(results: list[Any]) -> list[str]:
             "n_cluster: the whole profile holds infinitely many stars; n_inside counts those in "
             "the footprint"
         )
-    value = found.posterior["posterior"].attrs.get("log_evidence")
-    if value is not None and value < (uniform := float(model.null(None))) + math.log(100):
+    posterior, uniform = found.posterior, uniform_of(found)
+    value = posterior.log_evidence
+    if value is not None and value < uniform + math.log(100):
         said.append(
             f"no cluster for sure: ln Z = {value:.1f}, that of a uniform field {uniform:.1f}"
         )
-    attributes = found.posterior["posterior"].attrs
-    if (heavy := attributes.get("tail_index", 0.0)) > HEAVIEST:
+    if (heavy := posterior.quality.get("tail_index", 0.0)) > HEAVIEST:
         said.append(
             f"tails: the weights of the posterior's draws have Pareto k = {heavy:.2f}, more than "
             f"{HEAVIEST}; 95 % intervals may be too narrow, --method nuts or nested knows better"
         )
-    if why := attributes.get("fallback"):
+    if why := posterior.fallback:
         said.append(f"nested sampling was needed: {why}")
     if value is not None and others:
         best = max(others, key=lambda one: _evidence(one)[0])
         if (more := _evidence(best)[0] - value) > math.log(100):
             said.append(
-                f"{best[0].profile}{'' if best[0].beta is None else f', beta {best[0].beta}'} "
+                f"{best.profile}{'' if best.beta is None else f', beta {best.beta}'} "
                 f"describes the stars better, by {more:.1f} in ln Z"
             )
         if found.field.weights is not None:
@@ -185,7 +181,7 @@ def warnings_of(results: list[Any]) -> list[str]:
     return said
 
 
-def empty_edge(found: Any) -> float:
+def empty_edge(found: Found) -> float:
     """Area of the footprint outside the stars' convex hull [arcmin²], 0 where that is no wonder.
 
     At the density of the outer half of the largest circle in the hull, whatever the fit says: it
@@ -204,21 +200,29 @@ def empty_edge(found: Any) -> float:
     return outside if stars > 10 + 10 * len(x) ** (1 / 3) else 0.0
 
 
-def _evidence(result):
-    attributes = result[0].posterior["posterior"].attrs
-    return attributes["log_evidence"], attributes["log_evidence_error"]
+def _evidence(found: Found) -> tuple[float, float]:
+    posterior = found.posterior
+    assert posterior.log_evidence is not None
+    assert posterior.log_evidence_error is not None
+    return posterior.log_evidence, posterior.log_evidence_error
 
 
-def comparison(results: list[Any]) -> list[dict[str, Any]]:
+def uniform_of(found: Found) -> float:
+    """Return ln Z of the same stars without a cluster."""
+    assert found.model.null is not None
+    return float(found.model.null)
+
+
+def comparison(results: list[Found]) -> list[dict[str, Any]]:
     """Return ln Z of each profile and of a uniform field, Bayes factors to the best, best first."""
     rows: list[dict[str, Any]] = [
-        {"profile": "uniform", "beta": None, "log_evidence": float(results[0][1].null(None))}
+        {"profile": "uniform", "beta": None, "log_evidence": uniform_of(results[0])}
     ]
     rows[0]["log_evidence_error"] = 0.0
     for one in results:
         value, error = _evidence(one)
-        beta = 2 if one[0].profile == "king62" else one[0].beta
-        shape = {"profile": one[0].profile, "beta": beta}
+        beta = 2 if one.profile == "king62" else one.beta
+        shape = {"profile": one.profile, "beta": beta}
         rows.append({**shape, "log_evidence": value, "log_evidence_error": error})
     rows.sort(key=lambda row: -row["log_evidence"])
     for row in rows:

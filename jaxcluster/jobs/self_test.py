@@ -70,13 +70,15 @@ def _evidence() -> bool:
     from jaxcluster.inference.model import Model
     from jaxcluster.inference.nested import nested
 
-    model = Model(
+    model = Model.from_likelihood(
         {"x": Uniform(-10, 10), "y": Uniform(-10, 10)},
-        lambda p, data: -0.5 * jnp.array([p["x"] ** 2, p["y"] ** 2]),
+        lambda p: -0.5 * jnp.array([p["x"] ** 2, p["y"] ** 2]),
     )
-    found = nested(model, None, key=jax.random.key(0), live=200)["posterior"].attrs
+    found = nested(model, key=0, live=200)
     expected = np.log(2 * np.pi / 400.0)
-    return bool(abs(found["log_evidence"] - expected) < 4 * found["log_evidence_error"])
+    assert found.log_evidence is not None
+    assert found.log_evidence_error is not None
+    return bool(abs(found.log_evidence - expected) < 4 * found.log_evidence_error)
 
 
 TESTS = {"kernel": _kernel, "equal-mass binary": _equal_pair, "evidence": _evidence}

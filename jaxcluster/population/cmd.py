@@ -96,8 +96,10 @@ class PopulationDensity(AbstractDensity):
     """Density of cluster stars between the magnitude limits; made by `PopulationModel`."""
 
     cells: Cells
+    isochrone: Isochrone  # single stars, in apparent magnitudes
     log_selected: Float[Array, ""]  # ln of the share of the population between the limits
     binary_share: Float[Array, ""]  # of binaries among what the limits let through
+    columns: tuple[str, ...] = eqx.field(static=True)
     limits: tuple[float, float] = eqx.field(static=True)
 
     def log_prob(self, x: Float[Array, " d"], noise: Float[Array, "d d"]) -> Float[Array, ""]:
@@ -244,8 +246,10 @@ class PopulationModel(eqx.Module):
         total, binaries = both @ self._passed(cells)
         return PopulationDensity(
             cells=cells,
+            isochrone=isochrone,
             # 1e-30: a population that the limits hide altogether must give −large, not NaN
             log_selected=jnp.log(jnp.maximum(total, 1e-30)),
             binary_share=binaries / jnp.maximum(total, 1e-30),
+            columns=self.columns,
             limits=self.limits,
         )

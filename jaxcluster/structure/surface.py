@@ -16,14 +16,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxcluster.density.mixture import AbstractDensity
+from jaxcluster.density.stars import Stars
 from jaxcluster.structure.footprint import Footprint, elliptical_square
 from jaxcluster.structure.profiles import AbstractProfile, profile_of
 
 _FAINTEST = 1e-300  # where there is neither cluster nor background: ln 0 has no gradient
 
 
-class SurfaceDensity(eqx.Module):
-    """Expected density of stars in the plane [arcmin⁻²].
+class SurfaceDensity(AbstractDensity):
+    """Expected density of stars in the plane [arcmin⁻²]: the rate of a Poisson process.
 
     Args:
         profile: s, of amplitude 1.
@@ -96,6 +97,14 @@ class SurfaceDensity(eqx.Module):
     def log_rate(self, x: Float[Array, "n 2"]) -> Float[Array, " n"]:
         """Return ln λ at each place."""
         return jnp.log(jnp.maximum(self.cluster(x) + self.field(x), _FAINTEST))
+
+    def log_prob(self, x: Float[Array, " d"], noise: Float[Array, "d d"]) -> Float[Array, ""]:
+        """Return ln λ at one place; positions have no noise that matters."""
+        return self.log_rate(x[None])[0]
+
+    def __call__(self, stars: Stars) -> Float[Array, " n"]:
+        """Return ln λ at each star."""
+        return self.log_rate(stars.x)
 
     def log_likelihood(
         self, x: Float[Array, "n 2"], weights: Float[ArrayLike, " n"] | float = 1.0
