@@ -23,20 +23,13 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 from jax.scipy.special import gammainc, gammaln
-from numpyro.distributions import LogUniform, Normal, Uniform
+from numpyro.distributions import Normal, Uniform
 
 import jaxcluster as jc
 from jaxcluster.catalogue.sky import middle, to_plane
 from jaxcluster.structure.footprint import circle
+from jaxcluster.structure.profiles import PROFILES, parameters_of
 from jaxcluster.structure.surface import SurfaceDensity
-
-SHAPES = {  # parameters of each profile
-    "king62": ("r_core", "r_tidal"),
-    "generalised": ("r_core", "r_tidal", "beta"),
-    "untruncated": ("r_core",),
-    "eff": ("r_core", "gamma"),
-    "plummer": ("r_core",),
-}
 
 
 def build(
@@ -60,7 +53,7 @@ def build(
         footprint: where stars would have been seen; by default a circle about the origin.
         radius: of that circle [arcmin]; by default it just holds all stars, and an edge that they
             chose themselves is a little too near: give the survey's. Stars outside are an error.
-        profile: king62, generalised, untruncated, eff or plummer.
+        profile: a name of `jaxcluster.structure.profiles.PROFILES`.
         beta: 1 or 2 for the generalised one, free by default.
         max_ellipticity: 0 for a circular cluster.
         free_centre: False keeps it at the origin.
@@ -68,8 +61,8 @@ def build(
         weights: of each star in ln L, such as membership probabilities.
         prior: replaces or adds distributions.
     """
-    if profile not in SHAPES:
-        raise ValueError(f"profile {profile!r}: expected one of {', '.join(SHAPES)}")
+    if profile not in PROFILES:
+        raise ValueError(f"profile {profile!r}: expected one of {', '.join(PROFILES)}")
     if beta not in ((None, 1, 2) if profile == "generalised" else (None,)):
         raise ValueError(f"beta: 1, 2 or free, of profile 'generalised'; found {beta} of {profile}")
     if stars.columns == ("ra", "dec"):
@@ -86,15 +79,12 @@ def build(
     sites = {
         "n_inside": Uniform(0.0, most),
         "background_density": Uniform(0.0, most / area),
-        "r_core": LogUniform(radius / 300, radius),
-        "r_tidal": LogUniform(radius / 30, 10 * radius),
-        "beta": Uniform(0.5, 4.0),
-        "gamma": Uniform(2.0, 10.0),
         "x_centre": Uniform(-0.25 * radius, 0.25 * radius),
         "y_centre": Uniform(-0.25 * radius, 0.25 * radius),
         "gradient": Uniform(-0.7, 0.7).expand([2]).to_event(1),
     }
-    shape = SHAPES[profile] if beta is None else ("r_core", "r_tidal")
+    shape = {p.name: p.prior(radius) for p in parameters_of(profile, beta)}
+    sites |= shape
     names = ["n_inside", "background_density", *shape]
     names += ["x_centre", "y_centre"] * free_centre + ["gradient"] * gradient
     sites = {name: sites[name] for name in names} | (prior or {})

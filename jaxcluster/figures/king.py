@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxcluster.figures.style import POSTERIOR, PRIOR, draw_credit
+from jaxcluster.structure.profiles import PROFILES
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -16,13 +17,9 @@ if TYPE_CHECKING:
 
 BACKGROUND = "0.45"
 N_DRAWS, N_RADII, N_ANGLES = 300, 150, 24
-LABELS = {
+LABELS = {  # before and after the profile's own
     "n_inside": "stars in the\nfootprint",
     "background_density": "background\n[arcmin$^{-2}$]",
-    "r_core": "$r_c$ [arcmin]",
-    "r_tidal": "$r_t$ [arcmin]",
-    "beta": r"$\beta$",
-    "gamma": r"$\gamma$",
     "ellipticity": "ellipticity",
 }
 
@@ -133,9 +130,12 @@ def corner_figure(found: Found, summary: dict[str, Any], credit: str | None = No
     import corner
     from matplotlib.figure import Figure
 
-    names = [n for n in LABELS if n in found.draws and np.ptp(found.draws[n]) > 0]
+    own = {p.name: p.label for p in PROFILES[found.profile].parameters}
+    first = ("n_inside", "background_density")
+    words = {**{n: LABELS[n] for n in first}, **own, **LABELS}
+    names = [n for n in words if n in found.draws and np.ptp(found.draws[n]) > 0]
     columns = [np.log10(found.draws[n]) if n.startswith("r_") else found.draws[n] for n in names]
-    labels = [rf"$\log_{{10}}$ {LABELS[n]}" if n.startswith("r_") else LABELS[n] for n in names]
+    labels = [rf"$\log_{{10}}$ {words[n]}" if n.startswith("r_") else words[n] for n in names]
     figure = Figure(figsize=(1.7 * len(names) + 0.8, 1.7 * len(names) + 0.8))
     corner.corner(
         np.stack(columns, axis=1),

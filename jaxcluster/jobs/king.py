@@ -21,13 +21,12 @@ from jaxcluster.jobs.king_members import king_membership, members_table
 from jaxcluster.jobs.king_rings import binned_summary
 from jaxcluster.jobs.king_structure import Structure, read_columns, structure
 from jaxcluster.jobs.king_summary import comparison, table_of, uniform_of, warnings_of
+from jaxcluster.structure.profiles import PROFILES
 from jaxcluster.structure.radial_profile import RadialProfile, radial_profile
 
 COMPARED = (("king62", None), ("generalised", 1), ("eff", None), ("plummer", None))
 PURE = 0.8  # of members: in a raw field half radii and segregation are those of P itself
 UNITS = {
-    "r_core": "arcmin",
-    "r_tidal": "arcmin",
     "amplitude": "arcmin-2",
     "x_centre": "arcmin",
     "y_centre": "arcmin",
@@ -137,7 +136,7 @@ def king(
     n = len(field.x)
     summary: dict[str, Any] = {
         "parameters": table_of(found),
-        "units": UNITS,
+        "units": UNITS | {p.name: p.unit for p in PROFILES[profile].parameters if p.unit},
         "profile": found.profile,
         "beta": found.beta,
         "centre": {"ra": field.centre[0], "dec": field.centre[1]},

@@ -13,6 +13,7 @@ import numpy as np
 from jaxcluster.inference.importance import HEAVIEST
 from jaxcluster.inference.model import trace_of
 from jaxcluster.jobs.king_fit import Found
+from jaxcluster.structure.profiles import PROFILES, parameters_of
 from jaxcluster.structure.shape import about_mean
 
 LEVEL = 0.95  # of a limit
@@ -21,11 +22,8 @@ FALLEN = 0.05  # of its highest density: a posterior that is lower at the end of
 SIDES = ("lower", "upper")
 # what inherits a limit: a larger tidal radius is a larger cluster
 FOLLOWS = {"r_tidal": ("concentration", "n_cluster"), "gamma": ()}
-ORDER = (
-    "r_core",
-    "r_tidal",
+ORDER = (  # after the profile's own
     "beta",
-    "gamma",
     "n_inside",
     "n_cluster",
     "central_density",
@@ -38,7 +36,6 @@ ORDER = (
     "y_centre",
     "gradient",
 )
-WATCHED = ("r_core", "r_tidal", "beta", "gamma")
 
 
 def limits(found: Found) -> dict[str, str]:
@@ -50,9 +47,7 @@ def limits(found: Found) -> dict[str, str]:
     """
     sites, draws = trace_of(found.model), found.draws
     bounded = {}
-    for name in WATCHED:
-        if name not in sites:
-            continue
+    for name in _free(found):
         share = np.asarray(sites[name]["fn"].cdf(draws[name]))
         counts, _ = np.histogram(share, BINS, (0.0, 1.0))
         first, last = counts[[0, -1]] > FALLEN * counts.max()
@@ -64,6 +59,10 @@ def limits(found: Found) -> dict[str, str]:
     return bounded
 
 
+def _free(found: Found) -> list[str]:
+    return [p.name for p in parameters_of(found.profile, found.beta)]
+
+
 def table_of(found: Found) -> dict[str, dict[str, Any]]:
     """Median, 16 and 84 % quantiles of each parameter; None where there is a limit instead.
 
@@ -72,7 +71,8 @@ def table_of(found: Found) -> dict[str, dict[str, Any]]:
     """
     bounded = limits(found)
     table: dict[str, dict[str, Any]] = {}
-    for name, draws in sorted(found.draws.items(), key=lambda item: ORDER.index(item[0])):
+    order = [*(p.name for p in PROFILES[found.profile].parameters), *ORDER]
+    for name, draws in sorted(found.draws.items(), key=lambda item: order.index(item[0])):
         if name == "position_angle":
             draws = about_mean(draws)
         columns = (
@@ -113,7 +113,7 @@ def warnings_of(results: list[Found]) -> list[str]:
     said, radius = [], found.field.radius
     bounded = limits(found)
     for name, side in bounded.items():
-        if name not in WATCHED:
+        if name not in _free(found):
             continue
         if side == "no":
             said.append(f"{name}: the data do not tell; the posterior is as wide as the prior")

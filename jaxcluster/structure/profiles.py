@@ -1,17 +1,21 @@
 """Surface-density profiles of star clusters.
 
 Each is the density at a radius, for amplitude 1, and knows what a disc of that density holds: in
-closed form where there is one, else by Gauss and Legendre's rule. Profiles are functions of the
+closed form where there is one, else by Gauss and Legendre's rule. `PROFILES` names them: a new one
+is a class, and a line there. Profiles are functions of the
 squared radius, r² = v, which is smooth at the centre where r is not. Radii in arcmin by custom; any
 unit will do.
 """
 
 import abc
+from collections.abc import Callable
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
+from numpyro.distributions import Distribution, LogUniform, Uniform
 
 _TINY = 1e-12  # (r/r_c)² below which the mean within r is taken to be that at the centre
 NODES = 32
@@ -217,7 +221,42 @@ def untruncated_king(core: Float[ArrayLike, ""]) -> ElsonFallFreeman:
     return ElsonFallFreeman(core, 2.0)
 
 
-PROFILES = ("king62", "generalised", "untruncated", "eff", "plummer")
+def generalised_king(
+    core: Float[ArrayLike, ""], tidal: Float[ArrayLike, ""], beta: Float[ArrayLike, ""] | int
+) -> AbstractProfile:
+    """King's profile with any β; in closed form where it is held at 1 or 2."""
+    if isinstance(beta, int):
+        return King(core, tidal, beta)
+    return GeneralisedKing(core, tidal, beta)
+
+
+class Parameter(NamedTuple):
+    """A number of a profile."""
+
+    name: str
+    prior: Callable[[float], Distribution]  # by default, of the footprint's radius
+    unit: str
+    label: str  # in figures
+
+
+class Profile(NamedTuple):
+    """A profile by name: what makes it, and the parameters that it takes, in their order."""
+
+    make: Callable[..., AbstractProfile]
+    parameters: tuple[Parameter, ...]
+
+
+CORE = Parameter("r_core", lambda r: LogUniform(r / 300, r), "arcmin", "$r_c$ [arcmin]")
+TIDAL = Parameter("r_tidal", lambda r: LogUniform(r / 30, 10 * r), "arcmin", "$r_t$ [arcmin]")
+BETA = Parameter("beta", lambda r: Uniform(0.5, 4.0), "", r"$\beta$")
+GAMMA = Parameter("gamma", lambda r: Uniform(2.0, 10.0), "", r"$\gamma$")
+PROFILES = {
+    "king62": Profile(King, (CORE, TIDAL)),
+    "generalised": Profile(generalised_king, (CORE, TIDAL, BETA)),
+    "untruncated": Profile(untruncated_king, (CORE,)),
+    "eff": Profile(ElsonFallFreeman, (CORE, GAMMA)),
+    "plummer": Profile(plummer, (CORE,)),
+}
 
 
 def profile_of(name: str, parameters, beta: int | None = None) -> AbstractProfile:
@@ -225,20 +264,20 @@ def profile_of(name: str, parameters, beta: int | None = None) -> AbstractProfil
 
     Args:
         name: one of `PROFILES`.
-        parameters: r_core and, where the profile has them, r_tidal, beta and gamma.
+        parameters: r_core and whatever else the profile has, by name.
         beta: 1 or 2 instead of a free one, of the generalised profile.
 
     Raises:
         ValueError: an unknown name.
     """
-    if name == "king62":
-        return King(parameters["r_core"], parameters["r_tidal"], 2)
-    if name == "generalised" and beta is not None:
-        return King(parameters["r_core"], parameters["r_tidal"], beta)
-    if name == "generalised":
-        return GeneralisedKing(parameters["r_core"], parameters["r_tidal"], parameters["beta"])
-    if name == "eff":
-        return ElsonFallFreeman(parameters["r_core"], parameters["gamma"])
-    if name in ("plummer", "untruncated"):
-        return (plummer if name == "plummer" else untruncated_king)(parameters["r_core"])
-    raise ValueError(f"profile {name!r}: expected one of {', '.join(PROFILES)}")
+    if name not in PROFILES:
+        raise ValueError(f"profile {name!r}: expected one of {', '.join(PROFILES)}")
+    profile, held = PROFILES[name], {} if beta is None else {"beta": beta}
+    return profile.make(
+        *(held[p.name] if p.name in held else parameters[p.name] for p in profile.parameters)
+    )
+
+
+def parameters_of(name: str, beta: int | None = None) -> tuple[Parameter, ...]:
+    """Free parameters of a profile."""
+    return tuple(p for p in PROFILES[name].parameters if p.name != "beta" or beta is None)
