@@ -71,8 +71,8 @@ def test_a_new_profile_is_a_class_and_a_line(monkeypatch, tmp_path):
     result = king(table, profile="sersic", radius=15.0, centre=(120.0, 30.0), key=1)
     low, high = np.quantile(result.found.draws["m"], [0.01, 0.99])
     assert low < 0.5 < high  # a Gaussian's
-    assert "m" in result.summary["parameters"]
-    assert result.summary["units"]["r_core"] == "arcmin"
+    assert "m" in result.summary()["parameters"]
+    assert result.summary()["units"]["r_core"] == "arcmin"
     assert "$m$" in " ".join(t.get_text() for t in corner_figure(result.found, {}).findobj(Text))
 
 

@@ -1,6 +1,7 @@
 """Members of a fitted profile, and `king --structure`, against sums written out and simulations."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from test_cli import quiet, run  # noqa: F401
-from test_king_profile import build, draw
+from test_king_profile import draw
 
 from jaxcluster.catalogue.sky import to_sky
 from jaxcluster.inference.posterior import Posterior
@@ -41,7 +42,7 @@ def found_of(x, weights=None, which=(0, 1), **other):
     field = Field(x, weights, circle(RADIUS), (0.0, 0.0), RADIUS, {}, np.arange(len(x)))
     parameters = PARAMETERS | {name: [value, value] for name, value in other.items()}
     draws = {name: np.array(values)[list(which)] for name, values in parameters.items()}
-    return Found("king62", None, field, None, None, draws)
+    return Found("king62", None, False, field, Posterior({}), draws)
 
 
 def king(x, i):
@@ -191,8 +192,7 @@ def test_a_sampler_in_trouble_is_told():
     ):
         record = {"log_evidence": 0.0, "method": "importance", **attributes}
         posterior = Posterior({"posterior": SimpleNamespace(attrs=record)})
-        model = build(x, footprint=circle(RADIUS))
-        said = warnings_of([found._replace(posterior=posterior, model=model)])
+        said = warnings_of([replace(found, posterior=posterior)])
         assert [line for line in said if "Pareto" in line or "nested" in line] == [
             line for line in said if told and told in line
         ]

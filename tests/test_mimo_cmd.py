@@ -8,7 +8,7 @@ import pytest
 import jaxcluster as jc
 from jaxcluster.inference import compile
 from jaxcluster.inference.flat import Flat
-from jaxcluster.jobs.bayes_factor import inside
+from jaxcluster.jobs.inputs import inside
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.population.simulate import TRUTH, simulate_cluster
 

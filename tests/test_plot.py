@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from astropy.table import Table
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpyro.distributions import Uniform
@@ -10,12 +13,12 @@ from scipy.stats import chisquare
 
 import jaxcluster as jc
 from jaxcluster.field.mismatch import compare
-from jaxcluster.figures import bayes_factor as plot
+from jaxcluster.figures import cmd as plot
+from jaxcluster.figures import corner
 from jaxcluster.figures import run as plot_run
 from jaxcluster.inference.evidence import insertion_ranks, integrate, live_counts
 from jaxcluster.inference.posterior import Posterior, from_groups
-from jaxcluster.jobs.bayes_factor import Result
-from jaxcluster.jobs.model_files import load_model
+from jaxcluster.jobs.bayes_factor_result import BayesFactor
 
 LIMITS = (10.0, 18.0)
 TRUTH = {
@@ -29,6 +32,14 @@ TRUTH = {
     "model_scatter": 0.02,
 }
 COLUMNS = ("G", "BP-RP")
+ACCOUNT = {
+    "evaluations": 1000,
+    "cpu_seconds": 1.0,
+    "compile_seconds": 2.0,
+    "resumed_seconds": 0.0,
+    "priors": "{'a_v': 'Uniform(0,6)'}",
+    "versions": "{'jax': '0.10'}",
+}
 
 
 def stars_at(x):
@@ -71,13 +82,13 @@ def result(run):
     )
     x = np.stack([bands[0] + 9.6, bands[1] - bands[2]], -1) + rng.normal(0, 0.02, (60, 2))
     stars = stars_at(x)
-    model = load_model("mimo_cmd")(stars, field=field, limits=LIMITS, n_masses=8, n_mass_ratios=2)
     draws = {name: value + 0.01 * rng.normal(size=(1, 300)) for name, value in TRUTH.items()}
     posterior = Posterior(from_groups({"posterior": draws}))
     log_l, birth = run
     evidence = integrate(log_l, birth, np.random.default_rng(2))
     posterior.record.update(
         method="nested",
+        **ACCOUNT,
         log_evidence=evidence.log_evidence,
         log_evidence_error=evidence.log_evidence_error,
         information=evidence.information,
@@ -86,9 +97,9 @@ def result(run):
         dead_log_weight=evidence.log_weights,
         dead_birth=birth,
     )
-    members = {"membership": rng.uniform(size=60)}
+    members = Table({"membership": rng.uniform(size=60)})
     mismatch = compare(field, stars)
-    return Result(
+    return BayesFactor(
         log10_bayes_factor=12.3,
         log10_bayes_factor_error=0.4,
         log10_bayes_factor_field_error=0.2,
@@ -96,15 +107,16 @@ def result(run):
         posterior=posterior,
         members=members,
         stars=stars,
-        table=None,
         field=field,
+        log_field=np.asarray(field(stars)),
         mismatch=mismatch,
         limits=LIMITS,
         n_outside=0,
         n_in_field_too=0,
         n_dropped={"sample": {}, "field": {}},
-        model=model,
-        asked={"seed": 0},
+        build="mimo_cmd",
+        options={"n_masses": 8, "n_mass_ratios": 2},
+        seed=0,
         cpu_seconds=1.0,
         compile_seconds=1.0,
     )
@@ -120,10 +132,14 @@ def nuts(result):
         "lp": rng.normal(size=(2, 100)),
     }
     posterior = Posterior(from_groups({"posterior": draws, "sample_stats": statistics}))
-    posterior.record["method"] = "nuts"
-    return result._replace(
-        posterior=posterior, log10_bayes_factor=None, log10_bayes_factor_error=None
+    posterior.record.update(method="nuts", **ACCOUNT)
+    return replace(
+        result, posterior=posterior, log10_bayes_factor=None, log10_bayes_factor_error=None
     )
+
+
+def with_model(result, model):
+    return replace(result, build=lambda *_, **__: model)
 
 
 def texts(figure):
@@ -131,10 +147,27 @@ def texts(figure):
 
 
 @pytest.mark.parametrize("kind", ["nested", "nuts"])
-def test_files_are_written(kind, result, nuts, tmp_path):
-    paths = plot.save_figures({"nested": result, "nuts": nuts}[kind], tmp_path / "new")
-    assert [p.name for p in paths] == ["cmd.png", "corner.png", "run.png"]
-    assert all(p.read_bytes()[:4] == b"\x89PNG" and p.stat().st_size > 10_000 for p in paths)
+def test_a_saved_result_is_the_same(kind, result, nuts, tmp_path):
+    one = {"nested": result, "nuts": nuts}[kind]
+    folder = one.save(tmp_path / "new")
+    for name in ("cmd", "corner", "run"):
+        data = (folder / f"{name}.png").read_bytes()
+        assert data[:4] == b"\x89PNG"
+        assert len(data) > 10_000
+    again = jc.load(folder)
+    assert repr(again) == repr(one)
+    assert again.verdict in again._repr_html_()
+    np.testing.assert_array_equal(again.members["membership"], one.members["membership"])
+    np.testing.assert_array_equal(again.stars.x, one.stars.x)
+    assert again.summary()["parameters"] == one.summary()["parameters"]
+    truth = {name: jnp.asarray(value) for name, value in TRUTH.items()}
+    np.testing.assert_array_equal(again.model.pointwise(truth), one.model.pointwise(truth))
+    saved = Table.read(folder / "members.ecsv")
+    assert (np.diff(saved["membership"]) <= 0).all()
+    table = one.table()
+    assert list(table["unit"][table["parameter"] == "a_v"]) == ["mag"]
+    with pytest.raises(FileNotFoundError, match="a folder that `save` wrote"):
+        jc.load(tmp_path)
 
 
 def test_colour_magnitude_diagram(result):
@@ -161,7 +194,7 @@ def test_colour_magnitude_diagram(result):
 
 def test_another_density_has_no_isochrone(result):
     model = jc.Model.from_likelihood(result.model.prior, lambda p: p["log_age"][None])
-    ax = plot.cmd_figure(result._replace(model=model)).axes[0]
+    ax = plot.cmd_figure(with_model(result, model)).axes[0]
     assert not [line for line in ax.lines if len(line.get_xdata()) > 100]
 
 
@@ -195,25 +228,25 @@ def test_contours_hold_their_shares(result):
 
 
 def test_corner_draws_priors_and_truths(result):
-    figure = plot.corner_figure(result, truth={**TRUTH, "log_age": 9.9})
+    figure = corner.corner_figure(result, truth={**TRUTH, "log_age": 9.9})
     assert all(label in texts(figure) for label in ("[M/H]", "$A_V$ [mag]", "truth"))
     panels = np.array(figure.axes).reshape(8, 8)
     assert panels[0, 0].get_xlim()[1] > 9.9
-    (line,) = (line for line in panels[1, 1].lines if line.get_color() == plot.PRIOR)
+    (line,) = (line for line in panels[1, 1].lines if line.get_color() == corner.PRIOR)
     np.testing.assert_allclose(line.get_ydata(), 1 / (0.45 + 2.0), rtol=1e-5)
     corners = panels[1, 1].patches[0].get_xy()  # outline of the histogram
     area = 0.5 * np.abs(np.sum(corners[:, 0] * np.roll(corners[:, 1], -1)
                                - corners[:, 1] * np.roll(corners[:, 0], -1)))  # fmt: skip
     assert area == pytest.approx(1.0, abs=0.01)
     with pytest.raises(ValueError, match="distance"):
-        plot.corner_figure(result, truth={"distance": 800.0})
+        corner.corner_figure(result, truth={"distance": 800.0})
 
 
 def test_prior_is_zero_outside_its_support(nuts):
     model = jc.Model.from_likelihood({"a_v": Uniform(0.1, 0.5)}, lambda p: p["a_v"][None])
-    figure = plot.corner_figure(nuts._replace(model=model), truth={"a_v": 0.0})
+    figure = corner.corner_figure(with_model(nuts, model), truth={"a_v": 0.0})
     ax = np.array(figure.axes).reshape(8, 8)[3, 3]
-    (line,) = (line for line in ax.lines if line.get_color() == plot.PRIOR)
+    (line,) = (line for line in ax.lines if line.get_color() == corner.PRIOR)
     x, y = line.get_xdata(), line.get_ydata()
     np.testing.assert_allclose(y, np.where(x < 0.1, 0.0, 2.5), rtol=1e-5)
 
@@ -271,7 +304,7 @@ def test_run_figure_of_importance_sampling(result):
     stars = jc.Stars(np.array([[0.3], [0.5]]), np.full((2, 1, 1), 0.04), ("pmra",))
     model = jc.Model({"mu": Uniform(-5, 5)}, density, stars)
     run = jc.importance(model, key=jax.random.key(0))
-    figure = plot_run.run_figure(result._replace(posterior=run))
+    figure = plot_run.run_figure(replace(result, posterior=run))
     attributes = run.record
     searches, rounds, weights = figure.axes
     assert [len(line.get_xdata()) for line in searches.lines] == attributes["search_length"]

@@ -12,7 +12,6 @@ from rich.console import Console
 from jaxcluster.cli.king import king
 from jaxcluster.cli.members import members, merge
 from jaxcluster.cli.options import (
-    CHECKPOINT,
     Bands,
     FieldTable,
     Floor,
@@ -30,19 +29,34 @@ from jaxcluster.cli.options import (
     Table,
     emit,
     errors,
-    finite,
     progress,
     screen,
     start,
 )
 from jaxcluster.cli.shown import print_summary
-from jaxcluster.cli.typed import distribution, magnitude_limits
+from jaxcluster.cli.typed import distribution, magnitude_limits, settings
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Is this candidate a star cluster, who belongs to it, and what is it like?",
+    invoke_without_command=True,
 )
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)
+    ] = False,
+) -> None:
+    """Is this candidate a star cluster, who belongs to it, and what is it like?"""
+    if version:
+        from jaxcluster import __version__
+
+        print(f"jaxcluster {__version__}")
+        raise typer.Exit
+
+
 app.command()(members)
 app.command()(merge)
 app.command()(king)
@@ -84,9 +98,9 @@ def bayes_factor_command(
     through the same `members` and `bayes-factor`, and compare.
     """
     start()
-    from jaxcluster.cli.written import write
     from jaxcluster.inference.samplers import sampler_of
     from jaxcluster.jobs.bayes_factor import bayes_factor
+    from jaxcluster.jobs.results import CHECKPOINT
 
     with errors(), progress() as say:
         sample: Any = cluster
@@ -123,7 +137,7 @@ def bayes_factor_command(
         summary = result.summary()
         if out is not None:
             say(f"writing {out}")
-            write(result, summary, out)
+            result.save(out)
     emit(summary, as_json, print_summary)
 
 
@@ -147,53 +161,28 @@ def fit(
 ) -> None:
     """Sample any model file: build(stars, field=…, limits=…, **options) -> Model."""
     start()
-    import ast
+    from jaxcluster.inference.samplers import sampler_of
+    from jaxcluster.jobs.fit import fit as fit_model
+    from jaxcluster.jobs.results import CHECKPOINT
 
     with errors(), progress() as say:
-        import jax
-
-        from jaxcluster.cli.written import save_posterior, whole
-        from jaxcluster.field.density import fit_field
-        from jaxcluster.inference.samplers import sampler_of
-        from jaxcluster.jobs.bayes_factor import (
-            default_limits,
-            inside,
-            read_stars,
+        result = fit_model(
+            model,
+            table,
+            field=field,
+            columns=bands.split(","),
+            magnitude_column=magnitude_column,
+            colour_error_floor=colour_error_floor,
+            limits=magnitude_limits(limits),
+            sampler=sampler_of(method, live, None if out is None else out / CHECKPOINT),
+            key=seed,
+            progress=say,
+            **settings(set_ or []),
         )
-        from jaxcluster.jobs.model_files import load_model
-
-        build = load_model(model)
-        options: dict[str, Any] = {}
-        for item in set_ or []:
-            name, separator, value = item.partition("=")
-            if not separator:
-                raise ValueError(f"--set {item!r}: expected OPTION=VALUE")
-            try:
-                options[name] = ast.literal_eval(value)
-            except (ValueError, SyntaxError):
-                options[name] = value
-        reading: dict[str, Any] = {
-            "columns": tuple(bands.split(",")),
-            "magnitude_column": magnitude_column,
-            "colour_error_floor": colour_error_floor,
-        }
-        _, stars = read_stars(table, reading)
-        field_key, key = jax.random.split(jax.random.key(seed))
-        if field is not None:
-            _, others = read_stars(field, reading)
-            interval = magnitude_limits(limits) or default_limits(others)
-            stars = stars[inside(stars, interval)]
-            density = fit_field(others, interval, n_stars=len(stars), key=field_key)
-            options.update(field=density, limits=interval)
-        built = build(stars, **options)
-        sampler = sampler_of(method, live, None if out is None else out / CHECKPOINT)
-        posterior = sampler(built, key=key, progress=say)
-        summary = posterior.summary() | {"n_stars": len(stars), "seed": seed, "model": model}
         if out is not None:
-            with whole(out) as folder:
-                save_posterior(posterior, folder)
-                (folder / "summary.json").write_text(json.dumps(finite(summary), indent=2))
-    emit(summary, as_json, print_summary)
+            say(f"writing {out}")
+            result.save(out)
+    emit(result.summary(), as_json, print_summary)
 
 
 @app.command()
@@ -201,9 +190,9 @@ def demo(seed: Seed = 0, out: Out = None, as_json: Json = False) -> None:
     """The whole job on a simulated cluster of known truth that comes with jaxcluster."""
     start()
     from jaxcluster.catalogue.tables import read_table
-    from jaxcluster.cli.written import write
     from jaxcluster.inference.samplers import sampler_of
     from jaxcluster.jobs.bayes_factor import bayes_factor
+    from jaxcluster.jobs.results import CHECKPOINT
     from jaxcluster.population.grids import DATA
 
     with errors(), progress() as say:
@@ -220,7 +209,7 @@ def demo(seed: Seed = 0, out: Out = None, as_json: Json = False) -> None:
         )
         summary = result.summary() | {"truth": truth}
         if out is not None:
-            write(result, summary, out, credit="simulated stars")
+            result.save(out, credit="simulated stars", truth=truth)
     emit(summary, as_json, partial(print_summary, truth=truth))
 
 
@@ -241,7 +230,7 @@ def simulate(
     with errors():
         import jax
 
-        from jaxcluster.cli.written import whole
+        from jaxcluster.jobs.results import whole
         from jaxcluster.population.grids import load_grid
         from jaxcluster.population.simulate import BANDS, TRUTH, simulate_pair
 

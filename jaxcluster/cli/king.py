@@ -5,7 +5,6 @@ from typing import Annotated, Any
 import typer
 
 from jaxcluster.cli.options import (
-    CHECKPOINT,
     Json,
     Method,
     Out,
@@ -72,9 +71,9 @@ def king(
     """
     start()
     from jaxcluster.cli.king_shown import print_king
-    from jaxcluster.cli.king_written import write
     from jaxcluster.cli.typed import numbers, position, shape_of
     from jaxcluster.jobs.king import king as fit_king
+    from jaxcluster.jobs.results import CHECKPOINT
 
     with errors(), progress() as say:
         name, power = shape_of(profile, beta)
@@ -99,5 +98,5 @@ def king(
         )
         if out is not None:
             say(f"writing {out}")
-            write(result, out)
-    emit(result.summary, as_json, print_king)
+            result.save(out)
+    emit(result.summary(), as_json, print_king)

@@ -16,7 +16,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-CHECKPOINT = "checkpoint"  # folder inside a run's folder
 screen = Console(stderr=True, highlight=False)
 
 Table = Annotated[Path, typer.Argument(help="Gaia table: parquet, VOTable, FITS, ECSV or CSV.")]
@@ -117,15 +116,8 @@ def progress(quiet: bool = False):
 def emit(summary: dict[str, Any], as_json: bool, show: Callable) -> None:
     """Print a summary as one JSON object, or with `show`."""
     if as_json:
+        from jaxcluster.jobs.results import finite
+
         sys.stdout.write(json.dumps(finite(summary), allow_nan=False, default=float) + "\n")
     else:
         show(summary)
-
-
-def finite(value: Any) -> Any:
-    """Return the same with None for NaN: JSON has none."""
-    if isinstance(value, dict):
-        return {k: finite(v) for k, v in value.items()}
-    if isinstance(value, float) and value != value:
-        return None
-    return value

@@ -23,11 +23,25 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
         )
     elif summary.get("why_no_evidence"):
         out.print(f"no Bayes factor: {summary['why_no_evidence']}")
+    elif summary.get("log_evidence") is not None:
+        null = summary.get("log_evidence_null")
+        beside = "" if null is None else f", of the model without cluster {null:.2f}"
+        value, error = summary["log_evidence"], summary["log_evidence_error"]
+        out.print(f"[bold]ln Z = {value:.2f} ± {error:.2f}[/]{beside}")
+    if "r_hat" in summary:
+        out.print(
+            f"largest R-hat {summary['r_hat']:.3f}, least effective draws {summary['ess']:.0f}, "
+            f"{summary['divergences']} divergences"
+        )
     if "n_field" in summary:
         out.print(
             f"{summary['n_stars']} stars ({summary['n_dropped']} dropped), "
             f"{summary['n_field']} field stars, {summary['n_members']} members with P > 0.5"
         )
+    elif "n_stars" in summary:
+        some = summary.get("n_members")
+        members = "" if some is None else f", {some} members with P > 0.5"
+        out.print(f"{summary['n_stars']} stars{members}")
     table = Table("parameter", "median", "16 %", "84 %", "prior", *(["truth"] if truth else []))
     for name, row in summary["parameters"].items():
         cells = [f"{row[k]:.4f}" for k in ("median", "q16", "q84")]

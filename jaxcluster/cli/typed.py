@@ -1,6 +1,7 @@
 """What is typed on the command line: numbers, pairs, distributions."""
 
 import ast
+from typing import Any
 
 
 def numbers(option: str, text: str | None, names: str, example: str) -> tuple[float, ...] | None:
@@ -103,3 +104,17 @@ def shape_of(profile: str | None, beta: str | None) -> tuple[str, int | None]:
     if name not in ("king62", "generalised") and beta is not None:
         raise ValueError(f"--beta {beta}: profile {name} has none; leave it out")
     return name, int(beta) if name == "generalised" and beta in ("1", "2") else None
+
+
+def settings(items: list[str]) -> dict[str, Any]:
+    """Read OPTION=VALUE of a model's build(), values as Python literals or else text."""
+    options: dict[str, Any] = {}
+    for item in items:
+        name, separator, value = item.partition("=")
+        if not separator:
+            raise ValueError(f"--set {item!r}: expected OPTION=VALUE")
+        try:
+            options[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[name] = value
+    return options

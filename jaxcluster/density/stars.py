@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 
 class Stars(eqx.Module):
@@ -62,7 +62,7 @@ class Stars(eqx.Module):
         known = {name: values[pick] for name, values in self.known.items()}
         return Stars(self.x[pick], self.noise[pick], self.columns, rows, self.dropped, known)
 
-    def knowing(self, **known: Float[Array, " n"]) -> "Stars":
+    def knowing(self, **known: Float[ArrayLike, " n"]) -> "Stars":
         """The same stars with more numbers of each."""
         together = {**self.known, **known}
         return Stars(self.x, self.noise, self.columns, self.rows, self.dropped, together)

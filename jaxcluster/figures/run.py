@@ -13,15 +13,15 @@ from jaxcluster.inference.evidence import insertion_ranks, live_counts
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from jaxcluster.jobs.bayes_factor import Result
+    from jaxcluster.jobs.results import Sampled
 
 
-def run_figure(result: Result, credit: str | None = None) -> Figure:
+def run_figure(result: Sampled, credit: str | None = None) -> Figure:
     """How the sampler ran: the way and weights of importance sampling, compression, or chains.
 
     Args:
-        result: from `bayes_factor`.
-        credit: as in `cmd_figure`.
+        result: of a job.
+        credit: as in `corner_figure`.
     """
     from matplotlib.figure import Figure
 
@@ -29,7 +29,8 @@ def run_figure(result: Result, credit: str | None = None) -> Figure:
     figure = Figure(figsize=(9.0, 6.6), layout="constrained")
     draw = {"nuts": _draw_chains, "nested": _draw_nested, "importance": _draw_importance}
     draw[posterior.method](figure, posterior)
-    draw_credit(figure, result.stars.columns, credit)
+    stars = result.model.stars
+    draw_credit(figure, () if stars is None else stars.columns, credit)
     return figure
 
 
@@ -186,16 +187,3 @@ def _draw_chains(figure, posterior):
         f"{steps.mean():.0f} steps a draw",
         fontsize=10,
     )
-
-
-def verdict(result: Result) -> str:
-    """Say the Bayes factor (error of sampler and field), numbers of stars, a flag of the field."""
-    n_members = int((np.asarray(result.members["membership"]) > 0.5).sum())
-    words = f"{len(result.stars)} stars, {n_members} with P > 0.5"
-    if result.log10_bayes_factor is None:
-        return f"{words}; no evidence from this sampler"
-    sampling = result.log10_bayes_factor_error or 0.0
-    error = np.hypot(sampling, result.log10_bayes_factor_field_error)
-    value = rf"{result.log10_bayes_factor:.1f} \pm {error:.1f}"
-    flagged = "; field density flagged" if result.flags else ""
-    return rf"$\log_{{10}}\,\mathrm{{BF}} = {value}$; {words}{flagged}"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-from jaxcluster.population.cmd import plane_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,14 +20,15 @@ LABELS = {
     "model_scatter": "model\nscatter [mag]",
     "extinction_scatter": "scatter of\n$A_V$ [mag]",
 }
-GAIA, CREDIT = {"G", "BP", "RP"}, "Data: ESA/Gaia/DPAC"
+GAIA = {"G", "BP", "RP", "parallax", "pmra", "pmdec"}
+CREDIT = "Data: ESA/Gaia/DPAC"
 POSTERIOR, PRIOR = "#1f4e79", "#d08700"
 
 
-def draw_credit(figure: Figure, columns: tuple[str, ...], credit: str | None) -> None:
-    """Write the credit at the bottom right; None is that of Gaia where the bands are Gaia's."""
+def draw_credit(figure: Figure, columns: Sequence[str], credit: str | None) -> None:
+    """Write the credit at the bottom right; None is that of Gaia where columns are Gaia's."""
     if credit is None:
-        bands, _ = plane_of(columns)
-        credit = CREDIT if GAIA & set(bands) else ""
+        names = {name for column in columns for name in column.split("-")}
+        credit = CREDIT if GAIA & names else ""
     if credit:
         figure.supxlabel(credit, x=0.99, y=0.004, ha="right", va="bottom", fontsize=7, color="0.4")

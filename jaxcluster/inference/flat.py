@@ -24,6 +24,7 @@ from numpyro.distributions.transforms import (
 from numpyro.infer.util import log_density
 
 from jaxcluster.density.mixture import AbstractMixture
+from jaxcluster.density.precision import require_float64
 from jaxcluster.inference.model import (
     Model,
     Parameters,
@@ -110,11 +111,7 @@ class Flat:
     """
 
     def __init__(self, model: Model, rough: bool = False):
-        if not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
-            raise ValueError(
-                "sampling needs float64: put jax.config.update('jax_enable_x64', True) before "
-                "any other use of jax"
-            )
+        require_float64()
         self.model = model
         self.density = model.rough if rough and model.rough is not None else model.density
         self.stars, self.weights, self.real = model.stars, model.weights, None

@@ -19,6 +19,7 @@ from jaxcluster.inference.flat import Described, Flat
 
 Progress = Callable[[str], None]
 PIECE = 250  # draws
+MEASURES = ("information", "ess", "insertion_rank_p", "tail_index", "seen_twice")  # of evidences
 PACKAGES = ("jaxcluster", "jax", "numpyro", "blackjax", "numpy", "arviz")
 
 
@@ -178,8 +179,7 @@ class Posterior:
         parameters, ``ess``, the least, and ``divergences``.
         """
         if self.method != "nuts":
-            names = ("information", "ess", "insertion_rank_p", "tail_index", "seen_twice")
-            return {name: self.record[name] for name in names if name in self.record}
+            return {name: self.record[name] for name in MEASURES if name in self.record}
         import arviz
 
         numbers = [
@@ -200,6 +200,7 @@ class Posterior:
         return {
             "log_evidence": self.log_evidence,
             "log_evidence_error": self.log_evidence_error,
+            **dict.fromkeys(MEASURES),
             **self.quality,
             "parameters": parameter_table(self),
             "priors": self.priors,

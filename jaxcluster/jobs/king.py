@@ -4,46 +4,28 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-from astropy.table import Table
 from jaxtyping import PRNGKeyArray
 
 from jaxcluster.catalogue.sky import to_sky
 from jaxcluster.catalogue.tables import read_table
 from jaxcluster.density.keys import as_key
+from jaxcluster.density.precision import require_float64
 from jaxcluster.inference.samplers import sampler_of
 from jaxcluster.jobs.king_field import read_field
-from jaxcluster.jobs.king_fit import Found, Shape, fit_profile, label
+from jaxcluster.jobs.king_fit import Shape, fit_profile, label
 from jaxcluster.jobs.king_members import king_membership, members_table
+from jaxcluster.jobs.king_result import KingFit, units_of
 from jaxcluster.jobs.king_rings import binned_summary
-from jaxcluster.jobs.king_structure import Structure, read_columns, structure
+from jaxcluster.jobs.king_structure import read_columns, structure
 from jaxcluster.jobs.king_summary import comparison, table_of, uniform_of, warnings_of
-from jaxcluster.structure.profiles import PROFILES
-from jaxcluster.structure.radial_profile import RadialProfile, radial_profile
+from jaxcluster.structure.radial_profile import radial_profile
 
 COMPARED = (("king62", None), ("generalised", 1), ("eff", None), ("plummer", None))
 PURE = 0.8  # of members: in a raw field half radii and segregation are those of P itself
-UNITS = {
-    "amplitude": "arcmin-2",
-    "x_centre": "arcmin",
-    "y_centre": "arcmin",
-    "central_density": "arcmin-2",
-    "background_density": "arcmin-2",
-    "position_angle": "deg",
-}
-
-
-class Structured(NamedTuple):
-    """What `king` found in a table."""
-
-    found: Found  # the profile asked for
-    members: Table  # the table's stars in the footprint, the most probable first
-    rings: RadialProfile | None
-    structure: Structure | None
-    summary: dict[str, Any]  # numbers as `jaxcluster king --json` prints them
 
 
 def king(
@@ -64,7 +46,7 @@ def king(
     key: PRNGKeyArray | int = 0,
     checkpoint: Path | None = None,
     progress: Callable[[str], None] | None = None,
-) -> Structured:
+) -> KingFit:
     """Structure of a cluster: radii, densities and shape, from the positions of stars.
 
     Args:
@@ -91,8 +73,9 @@ def king(
 
     Example:
         >>> found = king("members.parquet", probability="probability")  # doctest: +SKIP
-        >>> found.summary["parameters"]["r_core"]  # doctest: +SKIP
+        >>> found.table()  # doctest: +SKIP
     """
+    require_float64()
     begin, say = time.process_time(), progress or (lambda line: None)
     if magnitude is not None and not structural:
         raise ValueError("--magnitude: it is of --structure; give that too")
@@ -136,7 +119,7 @@ def king(
     n = len(field.x)
     summary: dict[str, Any] = {
         "parameters": table_of(found),
-        "units": UNITS | {p.name: p.unit for p in PROFILES[profile].parameters if p.unit},
+        "units": units_of(profile),
         "profile": found.profile,
         "beta": found.beta,
         "centre": {"ra": field.centre[0], "dec": field.centre[1]},
@@ -163,7 +146,7 @@ def king(
     summary["compile_seconds"] = sum(f.posterior.compile_seconds for f in results)
     spent = time.process_time() - begin + sum(f.posterior.resumed_seconds for f in results)
     summary["cpu_seconds"] = spent - summary["compile_seconds"]
-    return Structured(found, members_table(found, belongs, table), rings, measured, summary)
+    return KingFit(found, members_table(found, belongs, table), rings, measured, summary)
 
 
 def _priors(model):

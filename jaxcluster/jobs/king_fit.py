@@ -1,7 +1,9 @@
 """The posterior of one profile."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,15 +20,34 @@ from jaxcluster.structure.surface import SurfaceDensity
 Shape = tuple[str, int | None]  # profile, and β where it is held
 
 
-class Found(NamedTuple):
-    """Posterior of one profile."""
+@dataclass(frozen=True)
+class Found:
+    """Posterior of one profile.
+
+    Args:
+        profile: one of `PROFILES`.
+        beta: of the generalised profile, where it was held.
+        gradient: whether the background might change linearly.
+        field: the stars in their footprint.
+        posterior: of the model's parameters.
+        draws: all draws of these and of what follows from them (`SurfaceDensity.derived`).
+    """
 
     profile: str
     beta: int | None
+    gradient: bool
     field: Field
-    model: Model
     posterior: Posterior
-    draws: dict[str, np.ndarray]  # parameters, derived ones too
+    draws: dict[str, np.ndarray]
+
+    @cached_property
+    def model(self) -> Model:
+        """The model that was sampled."""
+        return model_of(self.field, (self.profile, self.beta), self.gradient)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the model, which is made again: it cannot be pickled."""
+        return {name: value for name, value in vars(self).items() if name != "model"}
 
     @property
     def label(self) -> str:
@@ -50,6 +71,14 @@ class Found(NamedTuple):
         return SurfaceDensity.of(parameters, self.field.footprint, self.profile, self.beta)
 
 
+def model_of(field: Field, shape: Shape, gradient: bool) -> Model:
+    """Return the model of a profile in a field (`models/king_profile.py`)."""
+    profile, beta = shape
+    stars = Stars(field.x, np.zeros((len(field.x), 2, 2)), ("x", "y"))
+    options = {"profile": profile, "beta": beta, "weights": field.weights, "gradient": gradient}
+    return load_model("king_profile")(stars, footprint=field.footprint, **options)
+
+
 def fit_profile(
     field: Field,
     shape: Shape,
@@ -69,10 +98,7 @@ def fit_profile(
         gradient: whether the background may change linearly.
     """
     profile, beta = shape
-    stars = Stars(field.x, np.zeros((len(field.x), 2, 2)), ("x", "y"))
-    options = {"profile": profile, "beta": beta, "weights": field.weights, "gradient": gradient}
-    model = load_model("king_profile")(stars, footprint=field.footprint, **options)
-    posterior = sampler(model, key=key, progress=say)
+    posterior = sampler(model_of(field, shape, gradient), key=key, progress=say)
     draws = {name: jnp.asarray(values) for name, values in posterior.draws.items()}
 
     def derived(parameters):
@@ -82,7 +108,7 @@ def fit_profile(
     arrays = {name: np.asarray(values) for name, values in draws.items()}
     if profile in ("king62", "generalised") and "beta" not in arrays:  # held
         arrays["beta"] = np.full(len(arrays["r_core"]), float(beta or 2))
-    return Found(profile, beta, field, model, posterior, arrays)
+    return Found(profile, beta, gradient, field, posterior, arrays)
 
 
 def label(profile: str, beta: int | None) -> str:

@@ -1,0 +1,139 @@
+"""The result of `bayes_factor`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.table import Table
+from jaxtyping import Float
+
+from jaxcluster.density.stars import Stars
+from jaxcluster.field.density import FieldDensity
+from jaxcluster.field.mismatch import Mismatch
+from jaxcluster.figures.cmd import cmd_figure
+from jaxcluster.inference.model import Model
+from jaxcluster.inference.posterior import Posterior
+from jaxcluster.jobs.model_files import load_model
+from jaxcluster.jobs.results import Sampled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class BayesFactor(Sampled):
+    """A candidate's Bayes factor, posterior and members."""
+
+    log10_bayes_factor: float | None  # None where the sampler gives no evidence
+    log10_bayes_factor_error: float | None  # of the sampler
+    log10_bayes_factor_field_error: float  # of the field's density, see `standard_error`
+    log_evidence_field: float
+    posterior: Posterior
+    members: Table  # the sample's rows, in the order of `stars`, and what `stellar_parameters` says
+    stars: Stars  # those used, in order of magnitude
+    field: FieldDensity
+    log_field: Float[np.ndarray, " n"]  # at the stars
+    mismatch: Mismatch  # the field's density at its own stars and at the sample's
+    limits: tuple[float, float]
+    n_outside: int  # stars of the sample outside the limits
+    n_in_field_too: int  # stars of the sample that the field has too
+    n_dropped: dict[str, dict[str, int]]  # of sample and field, by reason
+    build: str | Callable[..., Model]  # name or path of the model file, or its function
+    options: dict[str, Any]  # of that
+    seed: int | str
+    cpu_seconds: float  # of the whole job, without compiling
+    compile_seconds: float
+
+    units = {  # noqa: RUF012
+        "log_age": "log10(yr)",
+        "metallicity": "dex",
+        "distance_modulus": "mag",
+        "a_v": "mag",
+        "model_scatter": "mag",
+        "extinction_scatter": "mag",
+    }
+    words = {  # noqa: RUF012
+        "log_age": "log10 of the age",
+        "metallicity": "[M/H]",
+        "distance_modulus": "true distance modulus",
+        "a_v": "extinction in V",
+        "mass_slope": "slope of the mass function, dN/dM ∝ M^slope",
+        "binary_fraction": "share of unresolved binaries",
+        "mass_ratio_slope": "slope of the distribution of mass ratios",
+        "field_fraction": "share of the sample that is field",
+        "model_scatter": "scatter of the isochrone in magnitude and colour",
+        "extinction_scatter": "scatter of a_v between stars",
+    }
+
+    @cached_property
+    def model(self) -> Model:
+        """The model that was sampled, made again where the result was loaded."""
+        build = load_model(self.build) if isinstance(self.build, str) else self.build
+        field = lambda stars: self.log_field  # noqa: E731
+        return build(self.stars, field=field, limits=self.limits, **self.options)
+
+    @property
+    def n_members(self) -> int:
+        """Stars with a membership above one half."""
+        return int((np.asarray(self.members["membership"]) > 0.5).sum())
+
+    @property
+    def flags(self) -> list[str]:
+        """What speaks against the field's density."""
+        return [flag for flag in (self.field.flag, *self.mismatch.flags) if flag is not None]
+
+    @property
+    def verdict(self) -> str:
+        """The Bayes factor (error of sampler and field), numbers of stars, a flag of the field."""
+        words = f"{len(self.stars)} stars, {self.n_members} with P > 0.5"
+        if self.log10_bayes_factor is None:
+            return f"{words}; no evidence from this sampler"
+        sampling = self.log10_bayes_factor_error or 0.0
+        error = np.hypot(sampling, self.log10_bayes_factor_field_error)
+        flagged = "; field density flagged" if self.flags else ""
+        return f"log₁₀ BF = {self.log10_bayes_factor:.1f} ± {error:.1f}; {words}{flagged}"
+
+    def summary(self) -> dict[str, Any]:
+        """Numbers for a table or JSON: the evidence, parameters, cost and provenance."""
+        posterior = self.posterior
+        return {
+            "log10_bayes_factor": self.log10_bayes_factor,
+            "log10_bayes_factor_error": self.log10_bayes_factor_error,
+            "log10_bayes_factor_field_error": self.log10_bayes_factor_field_error,
+            **posterior.summary(),
+            "log_evidence_field": self.log_evidence_field,
+            "n_stars": len(self.stars),
+            "n_dropped": self.stars.n_dropped + self.n_outside,
+            "n_outside_limits": self.n_outside,
+            "limits": list(self.limits),
+            "n_members": self.n_members,
+            "n_field": self.field.n_field,
+            "field_flag": "; ".join(self.flags) or None,
+            "field_gap": self.mismatch.gap,
+            "field_gap_error": self.mismatch.gap_error,
+            "field_remaining_bias": float(self.field.remaining_bias),
+            "cpu_seconds": self.cpu_seconds,
+            "compile_seconds": self.compile_seconds,
+            "n_dropped_sample": self.n_dropped["sample"],
+            "n_dropped_field": self.n_dropped["field"],
+            "n_in_field_too": self.n_in_field_too,
+            "seed": self.seed,
+            "model": self.build if isinstance(self.build, str) else self.build.__name__,
+            "bands": ",".join(self.stars.columns),
+            "grid": self.options.get("grid"),
+            **(
+                {"why_no_evidence": "NUTS gives no evidence; use --method fast"}
+                if self.log10_bayes_factor is None
+                else {}
+            ),
+        }
+
+    def plot_cmd(self, credit: str | None = None) -> "Figure":
+        """Colour-magnitude diagram with memberships, isochrones and the field's density."""
+        return cmd_figure(self, credit)
+
+    def figures(self, credit: str | None = None) -> dict[str, "Figure"]:
+        """All of them by name."""
+        return {"cmd": self.plot_cmd(credit), **super().figures(credit)}
