@@ -12,8 +12,8 @@ import jaxcluster
 from jaxcluster.density.stars import Stars
 from jaxcluster.population.bolometric import bolometric_correction, extinction_polynomial
 from jaxcluster.population.cmd import ErrorModel, PopulationModel
-from jaxcluster.population.grids import load_grid
-from jaxcluster.population.isochrone import LAST_DWARF, N_DWARFS, IsochroneGrid
+from jaxcluster.population.grids import LAST_DWARF, N_DWARFS, load_grid
+from jaxcluster.population.isochrone import IsochroneGrid
 
 BANDS = ("G", "BP", "RP")
 NODES = [(9.6, 0.1), (8.5, -0.3), (7.0, 0.1), (9.58, 0.0), (8.52, -0.5), (7.03, 0.25)]
@@ -25,7 +25,9 @@ def parsec():
 
 
 def raw_nodes(name):
-    with np.load(Path(jaxcluster.__file__).parent / "data" / f"{name}.npz") as stored:
+    with np.load(
+        Path(jaxcluster.__file__).parent / "population" / "data" / f"{name}.npz"
+    ) as stored:
         return dict(stored)
 
 

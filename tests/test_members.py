@@ -308,7 +308,7 @@ def test_command_merges_two_catalogues(tmp_path):
 
 
 def test_split_for_the_bayes_factor(tmp_path):
-    from jaxcluster.jobs.run_members import split
+    from jaxcluster.jobs.field_search import split
 
     table = simulated()
     table["probability"] = np.ma.masked_all(len(table))

@@ -6,12 +6,12 @@ from itertools import pairwise
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxcluster.cli.king_output import binned_summary
 from test_cli import quiet, refused, run  # noqa: F401
 from test_king_profile import change, draw, field  # noqa: F401
 
 from jaxcluster.figures.radial_profile import radial_profile_figure
 from jaxcluster.jobs.king_field import Field
+from jaxcluster.jobs.king_rings import binned_summary
 from jaxcluster.structure.centre import density_centre
 from jaxcluster.structure.footprint import annulus, box, circle
 from jaxcluster.structure.positions import as_weights, positions

@@ -10,6 +10,7 @@ from scipy.stats import multivariate_normal
 
 import jaxcluster as jc
 from jaxcluster import xd
+from jaxcluster.xd import deconvolution
 from jaxcluster.xd.ascent import METHODS
 from jaxcluster.xd.sums import Parameters, observe, sums
 
@@ -172,10 +173,10 @@ def test_zero_tolerance_takes_all_passes_and_equal_shapes_compile_once():
     for method in METHODS:
         options = {"key": KEY, "init": init, "method": method, "tolerance": 0.0}
         assert xd.fit(stars, 2, max_passes=37, **options).passes == 37
-        size = xd._run._cache_size()
+        size = deconvolution._run._cache_size()
         other = jc.Stars(stars.x + 0.1, stars.noise * 1.1, stars.columns)
         assert xd.fit(other, 2, max_passes=21, **options).passes == 21
-        assert xd._run._cache_size() == size
+        assert deconvolution._run._cache_size() == size
 
 
 def test_likelihood_is_that_of_the_mixture_returned():

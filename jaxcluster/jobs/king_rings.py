@@ -13,15 +13,16 @@ def binned_summary(binned: RadialProfile, field: Field) -> dict[str, Any]:
     """Return the numbers of a binned fit by name, as `king --json` prints them.
 
     Each parameter has value and error, one at a bound neither; a limiting radius that the rings do
-    not reach has a `lower_limit` (95 %) too.
+    not reach, or do not tell from the background, has a `lower_limit` (95 %) too.
     """
     ((ra, dec),) = to_sky(binned.centre[None], field.centre)
     reach, fits, said = float(np.asarray(binned.rings["outer"])[-1]), [], []
     for fit in binned.fits:
         rows: dict[str, dict[str, float | None]] = {}
-        beyond = fit.parameters["r_tidal"] > reach or "r_tidal" in fit.at_bound
-        # β = 1: inside its limiting radius that and the background are one constant
+        # β = 1: inside its limiting radius that and the background are one constant, and where
+        # along their ridge a fit stops is rounding: its radius is a limit on either side of `reach`
         blurred = np.isnan(fit.covariance).all()
+        beyond = blurred or fit.parameters["r_tidal"] > reach or "r_tidal" in fit.at_bound
         for name, value in fit.parameters.items():
             follows = name == "concentration" and "r_tidal" in fit.at_bound
             follows |= blurred and name not in ("amplitude", "r_core")
