@@ -22,11 +22,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import numpyro
-from jax.scipy.special import gammainc, gammaln
 from numpyro.distributions import Normal, Uniform
 
 import jaxcluster as jc
 from jaxcluster.catalogue.sky import middle, to_plane
+from jaxcluster.structure.background import log_evidence
 from jaxcluster.structure.footprint import circle
 from jaxcluster.structure.profiles import PROFILES, parameters_of
 from jaxcluster.structure.surface import SurfaceDensity
@@ -45,7 +45,7 @@ def build(
     weights=None,
     prior=None,
 ):
-    """Return the model of `stars`, with a uniform background alone as competitor.
+    """Return the model of `stars`, with the background alone as competitor, by the same priors.
 
     Args:
         stars: columns (x, y) [arcmin], about the centre, or (ra, dec) [deg], which are projected
@@ -102,8 +102,6 @@ def build(
     def density(parameters):
         return SurfaceDensity.of(parameters, footprint, profile, beta)
 
-    def null():  # ∫ bⁿ exp(−b A) db over the prior of b
-        whole = jnp.log(gammainc(n + 1, most)) + gammaln(n + 1)
-        return whole - n * jnp.log(area) - jnp.log(most)
-
-    return jc.Model(program, density, stars, jnp.asarray(w), null=float(null()))
+    x, slope = np.asarray(stars.x), sites.get("gradient")
+    null = log_evidence(x, w, footprint, sites["background_density"], slope)
+    return jc.Model(program, density, stars, jnp.asarray(w), null=null)

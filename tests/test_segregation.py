@@ -139,7 +139,7 @@ def test_ratio_of_segregated_and_other_stars():
     # by hand, of the same draws
     draw, lengths = rng(), []
     for _ in range(200):
-        lengths.append(prim(x[draw.choice(800, 20, replace=False, p=np.full(800, 1 / 800))]))
+        lengths.append(prim(x[draw.choice(800, 20, replace=False)]))
     bright = prim(x[np.argsort(away)[:20]])
     assert full["ratio"][0] == pytest.approx(np.mean(lengths) / bright)
     assert full["error"][0] == pytest.approx(np.std(lengths) / bright)
@@ -153,6 +153,30 @@ def test_ratio_takes_members_only():
     found = segregation_ratio(x, m, rng=rng(), weights=weights, **options)
     assert list(found["n"]) == [10]
     assert abs(found["ratio"][0] - 1) < 3 * found["error"][0]
+
+
+def unsegregated(seed):
+    """A Plummer cluster of 200 in a field of 1500, and each star's calibrated probability."""
+    draw = rng(seed)
+    x = np.concatenate([plummer_stars(200, 3.0, seed), draw.uniform(-30, 30, (1500, 2))])
+    motion = np.concatenate([draw.standard_normal(200), draw.uniform(-8, 8, 1500)])
+    square = 1.0 + (x**2).sum(axis=1) / 9.0
+    cluster = 200 / (9.0 * np.pi * square**2) * np.exp(-0.5 * motion**2) / np.sqrt(2 * np.pi)
+    probability = cluster / (cluster + 1500 / 60**2 / 16)
+    return x, draw.uniform(10, 18, len(x)), probability
+
+
+@pytest.mark.parametrize("n_mocks", [8, pytest.param(60, marks=pytest.mark.slow)])
+def test_no_segregation_where_there_is_none(n_mocks):
+    """Random sets from all stars by weight gave 1.46 for Λ(50), and hardly ever a chance > 0.05."""
+    ratios, chances = [], []
+    for seed in range(n_mocks):
+        x, m, probability = unsegregated(seed)
+        found = segregation_ratio(x, m, rng=rng(), weights=probability, numbers=(50,), sets=100)
+        ratios.append(found["ratio"][0])
+        chances.append(found["chance"][0])
+    assert abs(np.mean(ratios) - 1) < 3 * np.std(ratios) / n_mocks**0.5 + 0.01
+    assert np.mean(np.array(chances) < 0.05) <= 0.05 + 3 * (0.05 / n_mocks) ** 0.5
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,6 @@ def _sequence(
 
     None where the cluster is not a stellar population.
     """
-
     density = result.model.density
 
     def isochrone(parameters):
