@@ -9,7 +9,8 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from astropy.table import Table
-from scipy.integrate import quad
+from scipy.integrate import quad, simpson
+from scipy.special import gammainc, gammaln
 from test_cli import quiet, refused, run  # noqa: F401
 
 import jaxcluster as jc
@@ -176,6 +177,35 @@ def test_uniform_field_alone():
     assert model.null == pytest.approx(expected, abs=1e-6)
     found = jc.fast(model, key=KEY).record
     assert found["log_evidence"] < expected + 1
+
+
+def tilted(n, gradient, seed=0, radius=10.0):
+    """Positions of a background that changes along x, and no cluster."""
+    draw = np.random.default_rng(seed)
+    x = draw.uniform(-radius, radius, (4 * n, 2))
+    kept = draw.uniform(0, 2, 4 * n) < 1 + gradient * x[:, 0] / radius
+    return x[kept & (np.hypot(*x.T) < radius)][:n]
+
+
+@pytest.mark.parametrize("n", [40, 2000])
+def test_background_alone_with_a_gradient(n):
+    """Against Simpson's rule over the gradient's whole prior, and a gamma law over the density."""
+    x = tilted(n, 0.3)
+    null = build(x, radius=10.0, gradient=True).null
+    edge = np.linspace(-0.7, 0.7, 801)
+    g = np.stack(np.meshgrid(edge, edge, indexing="ij"), -1)
+    log_l = sum(np.log1p(g @ (one / 10.0)) for one in x)
+    best = log_l.max()
+    area, most = np.pi * 100.0, n + 5 * n**0.5 + 10
+    over_g = simpson(simpson(np.exp(log_l - best), x=edge), x=edge) / 1.4**2
+    level = gammaln(n + 1) + np.log(gammainc(n + 1, most)) - n * np.log(area) - np.log(most)
+    assert null == pytest.approx(level + best + np.log(over_g), abs=1e-4)
+
+
+def test_a_gradient_is_no_cluster():
+    """By a level background alone as competitor ln Z − null was +11."""
+    model = build(tilted(2000, 0.3), radius=10.0, gradient=True)
+    assert jc.fast(model, key=KEY).log_evidence - model.null < -2
 
 
 def test_background_that_changes():

@@ -70,15 +70,15 @@ def _over_density(n, area, prior):
     """Return ln ∫ p(b) bⁿ exp(−b A) db at each area A: a gamma distribution, cut by the prior."""
     low, high = _interval(prior, 0.0, np.inf)
     width = REACH * np.sqrt(n + 1.0) + 20.0
-    values = []
-    for one in area:
-        start, stop = max(low, (n + 1.0 - width) / one), min(high, (n + 1.0 + width) / one)
-        if start >= stop:  # the prior lies beyond the data: its nearest end is all that counts
-            start, stop = low, min(high, low + width / one)
-        b, weight = _legendre(start, stop, 4 * NODES)
-        log_p = np.asarray(prior.log_prob(jnp.asarray(b)))
-        values.append(logsumexp(np.log(weight) + log_p + n * np.log(b) - b * one))
-    return np.array(values)
+    start = np.maximum(low, (n + 1.0 - width) / area)
+    stop = np.minimum(high, (n + 1.0 + width) / area)
+    beyond = start >= stop  # the prior lies off the data: what counts is its end next to them
+    start = np.where(beyond, low, start)[:, None]
+    stop = np.where(beyond, np.minimum(high, low + width / area), stop)[:, None]
+    b, weight = _legendre(start, stop, 4 * NODES)
+    log_p = np.asarray(prior.log_prob(jnp.asarray(b)))
+    terms = np.log(weight) + log_p + n * np.log(b) - b * area[:, None]
+    return np.asarray(logsumexp(terms, axis=1))
 
 
 def _interval(prior, low, high):

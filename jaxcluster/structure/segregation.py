@@ -9,9 +9,9 @@ w_i the memberships; of all stars or by bins of magnitude. The segregation ratio
 
     Λ = ⟨l_random⟩/l_bright ± σ_random/l_bright
 
-of the n brightest members and of many sets of n among the same members. Λ > 1: they are nearer to each other.
-Magnitude stands for mass: binaries, giants and crowding, which hides faint stars in the middle,
-all look like segregation.
+of the n brightest members and of many sets of n among the same members. Λ > 1: they are nearer to
+each other. Magnitude stands for mass: binaries, giants and crowding, which hides faint stars in the
+middle, all look like segregation.
 """
 
 from itertools import pairwise
