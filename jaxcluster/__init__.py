@@ -11,10 +11,11 @@ Results have ``summary()``, ``table()``, ``members``, ``figures()`` and ``save``
 """
 
 from jaxcluster import xd
+from jaxcluster.catalogue.files import write_table
 from jaxcluster.catalogue.from_table import from_table
 from jaxcluster.catalogue.merge import merge
 from jaxcluster.catalogue.preparation import correct_parallax, cut_outliers
-from jaxcluster.catalogue.tables import read_table, write_table
+from jaxcluster.catalogue.tables import read_table
 from jaxcluster.density.mixture import (
     AbstractDensity,
     AbstractMixture,

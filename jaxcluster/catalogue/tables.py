@@ -1,4 +1,4 @@
-"""Tables of catalogues: the one place that knows file formats, column names, units and quality."""
+"""Tables of catalogues: the one place that knows column names, units and quality."""
 
 import difflib
 import re
@@ -9,6 +9,8 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 from astropy.table import Table
+
+from jaxcluster.catalogue.files import read_file
 
 # Names of one quantity, the first found wins: Gaia archive, VizieR, 2MASS archive, common files.
 # Case and punctuation do not count: BP-RP, bp_rp and BP_RP (a VOTable identifier) are one name.
@@ -46,17 +48,6 @@ UNITS = {b: u.mag for b in BANDS} | {
 }
 # Gaia's order of the five parameters, with VizieR's short names: pmra_pmdec_corr is pmRApmDEcor.
 ASTROMETRY = {"ra": "RA", "dec": "DE", "parallax": "Plx", "pmra": "pmRA", "pmdec": "pmDE"}
-_FORMATS = {
-    ".vot": "votable",
-    ".votable": "votable",
-    ".xml": "votable",
-    ".fits": "fits",
-    ".fit": "fits",
-    ".ecsv": "ascii.ecsv",
-    ".csv": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-}
 
 
 def read_table(source: object) -> Table:
@@ -73,7 +64,7 @@ def read_table(source: object) -> Table:
     if isinstance(source, Table):
         table = Table(source, copy=False)  # a QTable's quantities become columns with a unit
     elif isinstance(source, (str, PathLike)):
-        table = _read_file(Path(source))
+        table = read_file(Path(source))
     elif hasattr(source, "iloc"):
         table = Table.from_pandas(source)
     else:
@@ -82,56 +73,6 @@ def read_table(source: object) -> Table:
         which = f"{source}: " if isinstance(source, (str, PathLike)) else ""
         raise ValueError(f"{which}the table has no rows; check the query that made it")
     return table
-
-
-def format_of(path: Path) -> str:
-    """Astropy's name of a file's format, by its suffix.
-
-    Raises:
-        ValueError: The suffix is none of those known.
-    """
-    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-    if suffix not in _FORMATS:
-        expected = ", ".join(_FORMATS)
-        raise ValueError(f"{path}: unknown suffix {suffix!r}, expected one of {expected}")
-    return _FORMATS[suffix]
-
-
-def write_table(table: Table, path: Path) -> None:
-    """Write a table whole or not at all; of the formats ECSV keeps ``table.meta``.
-
-    Raises:
-        ValueError: The suffix is none of those known.
-    """
-    form = format_of(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.stem}-part{path.suffix}")
-    if form == "parquet":
-        table.to_pandas().to_parquet(scratch)
-    else:
-        table.write(scratch, format=form, overwrite=True)
-    scratch.replace(path)
-
-
-def _read_file(path: Path) -> Table:
-    form = format_of(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        if form == "votable":
-            # VOTable identifiers may be anything ("col7"); the names are what the user sees.
-            return Table.read(path, format=form, use_names_over_ids=True)
-        if form not in ("csv", "parquet"):
-            return Table.read(path, format=form)
-        import pandas as pd
-
-        if form == "parquet":
-            return Table.from_pandas(pd.read_parquet(path))
-        # Nullable integers: one missing source_id would turn all into float64, and Gaia's 19
-        # digits into 16. Pandas knows the archive's "null" too.
-        return Table.from_pandas(pd.read_csv(path, comment="#", dtype_backend="numpy_nullable"))
-    except Exception as error:
-        raise ValueError(f"{path}: cannot be read as {form}: {error}") from error
 
 
 def source_ids(source: object) -> np.ndarray | None:
@@ -262,6 +203,11 @@ class Reader:
     def numbers(self, name: str, unit: u.UnitBase | None) -> np.ndarray:
         """A column as float64 in `unit`, masked values NaN."""
         column = self.table[name]
+        if column.dtype.kind == "c":
+            raise ValueError(
+                f"{name}: found complex numbers, expected real ones; give the real part if that is "
+                "what is meant"
+            )
         try:
             values = np.asarray(np.ma.filled(np.ma.asarray(column).astype(float), np.nan))
         except (TypeError, ValueError) as error:

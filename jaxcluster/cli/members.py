@@ -50,7 +50,7 @@ def members(
     cluster" is a possible answer. `bayes-factor OUT --field-from-members` goes on from there.
     """
     start()
-    from jaxcluster.catalogue.tables import format_of
+    from jaxcluster.catalogue.files import format_of
     from jaxcluster.cli.members_shown import print_members
     from jaxcluster.cli.members_written import write
     from jaxcluster.cli.typed import numbers, numbers_of_components, position
@@ -106,7 +106,7 @@ def merge(
     with errors():
         from jaxcluster.catalogue.merge import merge as merge_tables
         from jaxcluster.catalogue.preparation import preparation
-        from jaxcluster.catalogue.tables import format_of, write_table
+        from jaxcluster.catalogue.files import format_of, write_table
 
         format_of(out)
         merged = merge_tables(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcluster.catalogue.tables import write_table
+from jaxcluster.catalogue.files import write_table
 from jaxcluster.figures.members import components_figure, members_figure
 from jaxcluster.jobs.field_search import FieldSearch
 
@@ -13,8 +13,8 @@ def write(result: FieldSearch, path: Path) -> None:
     """Write the table with its new columns, and figures of the same name beside it."""
     found, comparison, summary = result
     table = found.table.copy()
-    # formats keep little of a table's notes; these are short
     table.meta = {
+        **({} if summary["cluster"] is None else {"cluster": summary["cluster"]}),
         "jaxcluster": {n: summary[n] for n in ("columns", "n_components", "seed", "versions")},
         "preparation": summary["preparation"],
     }
