@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
-from astropy.table import Table
+from astropy.table import Table, vstack
 from scipy.integrate import quad, simpson
 from scipy.special import gammainc, gammaln
 from test_cli import quiet, refused, run  # noqa: F401
@@ -354,6 +354,13 @@ def change(field, alter):
     return path
 
 
+def spoiled(name, value, rows=slice(0, 1)):
+    def alter(table):
+        table[name][rows] = value
+
+    return alter
+
+
 def same_place(table):
     table["ra"], table["dec"] = 10.0, 20.0
 
@@ -361,6 +368,15 @@ def same_place(table):
 @pytest.mark.parametrize(
     ("alter", "arguments", "words"),
     [
+        (spoiled("dec", 999.0), [], ["dec: 1 of"]),
+        (spoiled("dec", 100.0, slice(4, 7)), [], ["dec: 3 of"]),
+        (spoiled("ra", -999.0, slice(5, 6)), [], ["(first in row 5: -999)"]),
+        (spoiled("p", 0.0, slice(None)), ["--probability", "p"], ["are 0 or missing"]),
+        (
+            spoiled("p", 1.5, slice(2, 3)),
+            ["--probability", "p"],
+            ["1 values", "not between 0 and 1"],
+        ),
         (lambda t: t[:12], [], ["found 9 with a position", "10 or more"]),
         (same_place, [], ["at 1 place", "span no area"]),
         (None, ["--centre", "10,30"], ["centre", "outside the stars' field"]),
@@ -399,6 +415,22 @@ def test_shapes_and_angles():
     assert shape_of("generalised", "free") == ("generalised", None)
     angles = np.array([-89.0, 89.0, 88.0, -88.0])
     np.testing.assert_allclose(about_mean(angles), [91.0, 89.0, 88.0, 92.0])
+
+
+def test_what_is_doubtful_is_said(field):
+    """Rows twice, and radians without a unit; a field near 0h at the equator is neither."""
+    good = read_field(field.path)
+    assert good.doubts == ()
+    twice = read_field(vstack([field.table, field.table[10:15]]))
+    assert "5 of" in twice.doubts[0]
+    assert "drop_duplicates" in twice.doubts[0]
+    table = field.table.copy()
+    for name in ("ra", "dec"):
+        table[name] = np.radians(table[name])
+    (doubt,) = read_field(table[3:]).doubts
+    assert "radians" in doubt
+    equator = to_sky(draw(), (1.5, 0.5))
+    assert read_field(Table({"ra": equator[:, 0], "dec": equator[:, 1]})).doubts == ()
 
 
 @pytest.mark.slow

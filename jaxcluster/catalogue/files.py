@@ -2,7 +2,7 @@
 
 ECSV and VOTable keep units, masks and descriptions; ECSV keeps ``table.meta`` too. Here FITS gets
 a further table for each entry of it, and parquet its units, descriptions and notes as JSON in the
-file's metadata, under `NOTES`; a missing value there is a null, which pandas and polars read as such.
+file's metadata, under `NOTES`; a missing value there is a null, as pandas and polars expect.
 """
 
 import json

@@ -53,6 +53,26 @@ def to_sky(x: Float[np.ndarray, "n 2"], centre: tuple[float, float]) -> Float[np
     return np.degrees(np.stack([np.arctan2(b, a) % (2 * np.pi), np.arctan2(c, np.hypot(a, b))], -1))
 
 
+def check_positions(ra: Float[np.ndarray, " n"], dec: Float[np.ndarray, " n"]) -> None:
+    """Check that positions are on the sky; NaN, of a star without one, passes.
+
+    Args:
+        ra: right ascension [deg], from −180 to 360.
+        dec: declination [deg].
+
+    Raises:
+        ValueError: the message names the column, how many rows, and the first of them.
+    """
+    for name, values, low, high in (("ra", ra, -180.0, 360.0), ("dec", dec, -90.0, 90.0)):
+        wrong = np.flatnonzero((values < low) | (values > high))
+        if len(wrong):
+            raise ValueError(
+                f"{name}: {len(wrong)} of {len(values)} values are not between {low:g} and "
+                f"{high:g} deg (first in row {wrong[0]}: {values[wrong[0]]:g}); mask fillers such "
+                "as -999, or correct the column's unit"
+            )
+
+
 def middle(ra: Float[np.ndarray, " n"], dec: Float[np.ndarray, " n"]) -> tuple[float, float]:
     """Median position (ra, dec) [deg] in the plane about the mean direction."""
     mean = _directions(ra, dec).mean(axis=0)

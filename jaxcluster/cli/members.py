@@ -104,9 +104,9 @@ def merge(
     """
     start()
     with errors():
+        from jaxcluster.catalogue.files import format_of, write_table
         from jaxcluster.catalogue.merge import merge as merge_tables
         from jaxcluster.catalogue.preparation import preparation
-        from jaxcluster.catalogue.files import format_of, write_table
 
         format_of(out)
         merged = merge_tables(

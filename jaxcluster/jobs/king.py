@@ -136,7 +136,7 @@ def king(
         "binned": None if rings is None else binned_summary(rings, field),
         "sum_of_memberships": float(belongs.sum()),
         "structure": None if measured is None else measured.summary,
-        "warnings": warnings_of(results) + said,
+        "warnings": [*field.doubts, *warnings_of(results), *said],
         "priors": _priors(found.model),
         "method": posterior.method,
         "evaluations": sum(f.posterior.evaluations for f in results),

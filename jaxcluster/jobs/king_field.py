@@ -6,10 +6,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxcluster.catalogue.sky import ARCMIN, middle, plane_radius, to_plane
+from jaxcluster.catalogue.sky import (
+    ARCMIN,
+    check_positions,
+    middle,
+    plane_radius,
+    to_plane,
+)
 from jaxcluster.catalogue.tables import Reader, read_table
 from jaxcluster.structure.footprint import Footprint, circle, largest_circle
 from jaxcluster.structure.positions import enough
+
+CROWDED = 100.0  # stars in an arcmin²: Gaia has 70 in Baade's window
 
 
 class Field(NamedTuple):
@@ -22,6 +30,7 @@ class Field(NamedTuple):
     radius: float  # of the footprint, on the sky [arcmin]
     dropped: dict[str, int]
     rows: Int[np.ndarray, " n"]  # of the table
+    doubts: tuple[str, ...] = ()  # what speaks against the table
 
 
 def read_field(
@@ -36,13 +45,14 @@ def read_field(
 
     Raises:
         ValueError: fewer than 10 stars, all at one place, a centre outside the field, holes that
-            cover it, or probabilities that are none.
+            cover it, positions that are not on the sky, or probabilities that are none.
     """
     if radius is not None and not 0 < radius <= 60 * 90:
         raise ValueError(f"--radius {radius:g}: expected arcmin, more than 0 and at most 5400")
     read = Reader(read_table(path))
     ra, dec = read.value("ra"), read.value("dec")
     read.raise_absent()
+    check_positions(ra, dec)
     known = np.isfinite(ra) & np.isfinite(dec)
     dropped = {"without a position": int((~known).sum())}
     weights = None
@@ -55,6 +65,11 @@ def read_field(
             raise ValueError(
                 f"--probability {probability}: {wrong.sum()} values are not between 0 and 1 (found "
                 f"{weights[wrong][0]:g}); expected membership probabilities"
+            )
+        if not (weights > 0).any():
+            raise ValueError(
+                f"--probability {probability}: all {len(weights)} values are 0 or missing; "
+                "expected some members"
             )
         dropped["without a probability"] = int((known & ~np.isfinite(weights)).sum())
         known &= np.isfinite(weights)
@@ -82,4 +97,21 @@ def read_field(
         2 * ARCMIN * float(np.arcsin(0.5 * size / ARCMIN)),
         dropped,
         np.flatnonzero(known)[inside],
+        tuple(_doubts(ra[known][inside], dec[known][inside], float(footprint.area))),
     )
+
+
+def _doubts(ra, dec, area):
+    """Sentences on positions that are hardly what they seem."""
+    n = len(ra)
+    if more := n - len(np.unique(np.stack([ra, dec]), axis=1).T):
+        yield (
+            f"ra, dec: {more} of {n} stars are at the very place of another; a row that is there "
+            "twice counts twice, so keep one of each (DataFrame.drop_duplicates)"
+        )
+    radians = (np.abs(ra) <= 2 * np.pi).all() and (np.abs(dec) <= 0.5 * np.pi).all()
+    if radians and n > CROWDED * area:
+        yield (
+            f"ra, dec: {n} stars in {area:.3g} arcmin² are more than any survey resolves; are these "
+            "radians? Give the columns their unit, or degrees"
+        )
