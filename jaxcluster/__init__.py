@@ -30,10 +30,11 @@ from jaxcluster.field.density import FieldDensity, fit_field, published_kde
 from jaxcluster.inference.fast import fast
 from jaxcluster.inference.importance import importance
 from jaxcluster.inference.maximum import maximum_likelihood
-from jaxcluster.inference.model import Model, within
+from jaxcluster.inference.model import Model
 from jaxcluster.inference.nested import nested
 from jaxcluster.inference.nuts import nuts
 from jaxcluster.inference.posterior import Posterior
+from jaxcluster.inference.priors import supported, within
 from jaxcluster.jobs.bayes_factor import bayes_factor
 from jaxcluster.jobs.fit import fit
 from jaxcluster.jobs.king import king
@@ -113,6 +114,7 @@ __all__ = [
     "simulate_cluster",
     "simulate_field",
     "simulate_pair",
+    "supported",
     "untruncated_king",
     "within",
     "write_table",

@@ -22,7 +22,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import numpyro
-from numpyro.distributions import Normal, Uniform
+from numpyro.distributions import Normal, Uniform, constraints
 
 import jaxcluster as jc
 from jaxcluster.catalogue.sky import middle, to_plane
@@ -59,7 +59,7 @@ def build(
         free_centre: False keeps it at the origin.
         gradient: whether the background may change linearly.
         weights: of each star in ln L, such as membership probabilities.
-        prior: replaces or adds distributions.
+        prior: replaces or adds distributions or their texts.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile {profile!r}: expected one of {', '.join(PROFILES)}")
@@ -87,7 +87,9 @@ def build(
     sites |= shape
     names = ["n_inside", "background_density", *shape]
     names += ["x_centre", "y_centre"] * free_centre + ["gradient"] * gradient
-    sites = {name: sites[name] for name in names} | (prior or {})
+    positive = dict.fromkeys(("n_inside", "background_density", *shape), constraints.positive)
+    support = positive | {"gradient": constraints.interval(-1.0, 1.0)}
+    sites, _ = jc.within({name: sites[name] for name in names}, {}, prior, support)
 
     def program():
         parameters: Any = {name: numpyro.sample(name, sites[name]) for name in sites}

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
-from numpyro.distributions import LogUniform, Uniform
+from numpyro.distributions import LogUniform, Uniform, constraints
 
 import jaxcluster as jc
 
@@ -26,6 +26,14 @@ PRIOR = {
     "model_scatter": LogUniform(0.003, 0.2),  # mag, in magnitude and colour
 }
 
+SUPPORT = {  # where a parameter means something; age and metallicity: where the grid has isochrones
+    "a_v": constraints.nonnegative,
+    "binary_fraction": constraints.unit_interval,
+    "field_fraction": constraints.unit_interval,
+    "model_scatter": constraints.positive,
+    "extinction_scatter": constraints.positive,
+}
+
 CELLS = (96, 6), (160, 8), (240, 14)  # in mass and in mass ratio, from rough to fine
 
 
@@ -37,8 +45,9 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_m
         field: density of field stars, from `jc.fit_field`.
         limits: magnitudes between which sample and field are complete.
         grid: isochrones, a name or a file.
-        prior: replaces or adds distributions, for instance {"mass_ratio_slope": Uniform(-5, 5)}
-            or {"extinction_scatter": LogUniform(0.003, 0.3)}.
+        prior: replaces or adds distributions or their texts, for instance {"mass_ratio_slope":
+            Uniform(-5, 5)} or {"extinction_scatter": "LogUniform(0.003, 0.3)"}. Normal ones that
+            reach beyond `SUPPORT` or the grid are cut off there.
         n_masses: cells along the isochrone; 240, or 160 for fewer than 300 stars.
         n_mass_ratios: cells in the mass ratio; 14, or 8 for fewer than 300 stars.
     """
@@ -46,7 +55,7 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_m
     masses, ratios = CELLS[1] if len(stars) < 300 else CELLS[2]
     bands, _ = jc.plane_of(stars.columns)
     isochrones = jc.load_grid(grid, bands)
-    prior, fixed = jc.within(PRIOR, isochrones.bounds, prior)
+    prior, fixed = jc.within(PRIOR, isochrones.bounds, prior, SUPPORT)
     population = jc.PopulationModel(
         grid=isochrones,
         errors=jc.ErrorModel.of(stars),

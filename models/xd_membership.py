@@ -94,8 +94,10 @@ def build(stars, *, mixture=None, k=2, key=None, prior=None):
     given = dict(prior or {})
     if unknown := set(given) - set(start):
         raise ValueError(f"prior: expected any of {list(start)}, found {sorted(unknown)}")
+    support = {n: default[n].support for n in given if default[n] is not None}
+    chosen = default | {n: jc.supported(n, given[n], support.get(n)) for n in given}
     return jc.Model(
-        {n: _expanded(n, given.get(n, default[n]), a.shape) for n, a in start.items()},
+        {n: _expanded(n, chosen[n], a.shape) for n, a in start.items()},
         density,
         stars,
         start=start,

@@ -11,7 +11,7 @@ from scipy.stats import multivariate_normal
 
 import jaxcluster as jc
 from jaxcluster.inference.flat import Flat
-from jaxcluster.inference.model import describe
+from jaxcluster.inference.priors import describe
 from jaxcluster.jobs.model_files import load_model, names
 
 PRIORS = {

@@ -105,7 +105,7 @@ def _check_header(names: list[str]) -> None:
         )
 
 
-def _write_parquet(table: Table, path: Path) -> None:
+def _write_parquet(table: Any, path: Path) -> None:
     import pyarrow.parquet
 
     columns = {
@@ -125,7 +125,8 @@ def _read_parquet(path: Path, nullable: dict[str, Any]) -> Table:
     stored = (pyarrow.parquet.read_schema(path).metadata or {}).get(NOTES)
     if stored is None:  # somebody else's
         return Table.from_pandas(pd.read_parquet(path))
-    table, notes = Table.from_pandas(pd.read_parquet(path, **nullable)), json.loads(stored)
+    table: Any = Table.from_pandas(pd.read_parquet(path, **nullable))
+    notes = json.loads(stored)
     for name, said in notes["columns"].items():
         table[name].unit = said["unit"] or None
         table[name].description = said["description"] or None
@@ -133,7 +134,7 @@ def _read_parquet(path: Path, nullable: dict[str, Any]) -> Table:
     return table
 
 
-def _write_fits(table: Table, path: Path) -> None:
+def _write_fits(table: Any, path: Path) -> None:
     plain = table.copy(copy_data=False)
     plain.meta = {}
     hdus: list[Any] = [fits.PrimaryHDU(), fits.table_to_hdu(plain)]
@@ -160,7 +161,7 @@ def _read_fits(path: Path) -> Table:
         tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
         if not tables:
             raise ValueError("it has no table, only images")
-        table = Table.read(tables[0])
+        table: Any = Table.read(tables[0])
         for number, name in enumerate(table.colnames, 1):
             table[name].description = tables[0].header.get(f"TCOMM{number}")
         for hdu in tables[1:]:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -202,7 +203,7 @@ class Reader:
 
     def numbers(self, name: str, unit: u.UnitBase | None) -> np.ndarray:
         """A column as float64 in `unit`, masked values NaN."""
-        column = self.table[name]
+        column: Any = self.table[name]
         if column.dtype.kind == "c":
             raise ValueError(
                 f"{name}: found complex numbers, expected real ones; give the real part if that is "

@@ -34,7 +34,7 @@ from jaxcluster.cli.options import (
     start,
 )
 from jaxcluster.cli.shown import print_summary
-from jaxcluster.cli.typed import distribution, magnitude_limits, settings
+from jaxcluster.cli.typed import magnitude_limits, priors, settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -116,7 +116,7 @@ def bayes_factor_command(
             raise ValueError("--field: expected a table of field stars, or --field-from-members")
         options: dict[str, Any] = {}
         if prior:
-            options["prior"] = dict(distribution(text) for text in prior)
+            options["prior"] = priors(prior)
         if grid != "parsec" or model == "mimo_cmd":
             options["grid"] = grid
         result = bayes_factor(

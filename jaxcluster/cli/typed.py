@@ -5,16 +5,16 @@ from typing import Any
 
 
 def numbers(option: str, text: str | None, names: str, example: str) -> tuple[float, ...] | None:
-    """Read as many numbers as there are names; None for None.
+    """Read numbers with commas between them, one for each of some names; None for None.
 
     Args:
         option: that the text was typed after, for the message.
-        text: numbers with commas between them.
+        text: as typed, "121.7,-28.2".
         names: what they are, "RA,DEC"; a declination is between -90 and 90.
         example: of such numbers.
 
     Raises:
-        ValueError: Other than these numbers.
+        ValueError: the text is not as many finite numbers, or a declination is none.
     """
     if text is None:
         return None
@@ -51,31 +51,28 @@ def position(option: str, text: str | None) -> tuple[float, float] | None:
     return ra, dec
 
 
-def distribution(text: str):
-    """Read NAME=DISTRIBUTION, numbers only: nothing is evaluated."""
-    import jax
-    import numpyro.distributions as distributions
+def priors(items: list[str]) -> dict[str, Any]:
+    """Read NAME=DISTRIBUTION of each item.
 
-    name, separator, expression = text.partition("=")
-    try:
-        call = ast.parse(expression.strip(), mode="eval").body
-        if not (separator and isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
-            raise ValueError(text)
-        positional = [ast.literal_eval(a) for a in call.args]
-        named = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
-        kind = getattr(distributions, call.func.id)
-        prior = kind(
-            *map(float, positional),
-            **{k: float(v) for k, v in named.items()},
-            validate_args=True,
-        )
-        prior.log_prob(prior.sample(jax.random.key(0)))  # a base class has neither
-        return name.strip(), prior
-    except (AttributeError, RuntimeError, SyntaxError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"--prior {text!r}: expected NAME=DISTRIBUTION with a numpyro distribution of numbers, "
-            "such as distance_modulus=Normal(9.7,0.1) or a_v=Uniform(0,1)"
-        ) from error
+    Raises:
+        ValueError: an item that is not that, or a name that comes twice.
+    """
+    from jaxcluster.inference.priors import from_text
+
+    found: dict[str, Any] = {}
+    for item in items:
+        name, separator, text = (part.strip() for part in item.partition("="))
+        if not separator or not name:
+            raise ValueError(
+                f"--prior {item!r}: expected NAME=DISTRIBUTION, such as a_v=Uniform(0,1)"
+            )
+        if name in found:
+            raise ValueError(f"--prior {item!r}: {name} has a prior already; give one")
+        try:
+            found[name] = from_text(text)
+        except ValueError as error:
+            raise ValueError(f"--prior {name}={error}") from error
+    return found
 
 
 def numbers_of_components(text: str) -> range:

@@ -11,15 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpyro
 from jaxtyping import Array, ArrayLike, Float, Int
-from numpyro.distributions import (
-    Distribution,
-    ExpandedDistribution,
-    Independent,
-    Uniform,
-)
+from numpyro.distributions import Distribution
 
 from jaxcluster.density.mixture import AbstractDensity
 from jaxcluster.density.stars import Stars
+from jaxcluster.inference.priors import describe
 
 Parameters = Mapping[str, Array]
 
@@ -179,67 +175,6 @@ def weighed(
         log_p = weights * log_p
     expected = density.expected
     return log_p if expected is None else log_p - expected / (len(log_p) if n is None else n)
-
-
-def within(
-    prior: Mapping[str, Distribution],
-    bounds: Mapping[str, tuple[float, float]],
-    given: Mapping[str, Distribution] | None = None,
-) -> tuple[dict[str, Distribution], dict[str, float]]:
-    """Fit a prior to what a table covers.
-
-    Uniform defaults are narrowed to the bounds; a parameter whose bounds are one value (a single
-    isochrone) is fixed there.
-
-    Args:
-        prior: the defaults by parameter name.
-        bounds: (lowest, highest) value of some of the parameters.
-        given: replaces or adds to the defaults.
-
-    Returns:
-        The prior, and the fixed parameters.
-
-    Raises:
-        ValueError: a given Uniform prior that reaches beyond the bounds, or a default that lies
-            outside altogether.
-    """
-    given = given or {}
-    merged, fixed = {**prior, **given}, {}
-    for name, (low, high) in bounds.items():
-        distribution = merged.get(name)
-        if low == high and name not in given:
-            fixed[name] = low
-            merged.pop(name, None)
-        elif isinstance(distribution, Uniform):
-            start, stop = map(float, _arguments(distribution))  # low, high
-            if (name in given and (start < low or stop > high)) or start >= high or stop <= low:
-                raise ValueError(
-                    f"prior of {name}: {describe(distribution)} reaches beyond the isochrones, "
-                    f"which cover {low:g} to {high:g}; narrow it or use another grid"
-                )
-            merged[name] = Uniform(max(start, low), min(stop, high))
-    return merged, fixed
-
-
-def describe(prior: Distribution) -> str:
-    """Write a numpyro distribution the way it is typed: Uniform(6.2,10.15), Normal([0,1],[3,3]).
-
-    Matrices are left out.
-    """
-    while isinstance(prior, ExpandedDistribution | Independent):
-        prior = prior.base_dist
-    values = [_typed(v) for v in _arguments(prior) if jnp.ndim(v) < 2]
-    return f"{type(prior).__name__}({','.join(values)})"
-
-
-def _typed(value) -> str:
-    if jnp.ndim(value) == 0:
-        return f"{float(value):.6g}"
-    return f"[{','.join(_typed(v) for v in value)}]"
-
-
-def _arguments(prior):
-    return [getattr(prior, name) for name in prior.arg_constraints if hasattr(prior, name)]
 
 
 def trace_of(

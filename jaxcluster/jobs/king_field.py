@@ -112,6 +112,6 @@ def _doubts(ra, dec, area):
     radians = (np.abs(ra) <= 2 * np.pi).all() and (np.abs(dec) <= 0.5 * np.pi).all()
     if radians and n > CROWDED * area:
         yield (
-            f"ra, dec: {n} stars in {area:.3g} arcmin² are more than any survey resolves; are these "
-            "radians? Give the columns their unit, or degrees"
+            f"ra, dec: {n} stars in {area:.3g} arcmin² are more than any survey resolves; are "
+            "these radians? Give the columns their unit, or degrees"
         )
