@@ -174,8 +174,8 @@ from jaxcluster.inference.compile import Stopwatch  # noqa: E402
 from jaxcluster.inference.flat import Flat  # noqa: E402
 from jaxcluster.inference.maximum import maximum_likelihood  # noqa: E402
 from jaxcluster.jobs.king import read_field  # noqa: E402
-from jaxcluster.jobs.king_field import Field
-from jaxcluster.jobs.king_fit import Found, fit_profile
+from jaxcluster.jobs.king_field import Field  # noqa: E402
+from jaxcluster.jobs.king_fit import Found, fit_profile  # noqa: E402
 from jaxcluster.jobs.king_summary import table_of, warnings_of  # noqa: E402
 from jaxcluster.jobs.members import find_members  # noqa: E402
 from jaxcluster.jobs.model_files import load_model  # noqa: E402

@@ -240,7 +240,7 @@ def ngc2323(folder: Path) -> None:
         print(f"{again}: {time.process_time() - begin:.1f} CPU s")
     boot = found.bootstrap
     print(f"passes: median {np.median(boot.passes):.0f}, most {boot.passes.max()}")
-    print(f"{(found.probability >= SURE).sum()} with P ≥ 0.9, {(found.frequency >= SURE).sum()} in")
+    print(f"{(found.probability >= SURE).sum()} with P ≥ 0.9, {(found.stability >= SURE).sum()} in")
     print("90 % of the resamplings; how far below a maximum 20 of them are:")
     from jaxcluster.xd import bootstrap
 

@@ -49,7 +49,7 @@ def test_gradient_is_that_of_differences(field):
 def test_each_refit_is_at_its_maximum(field):
     """Half a nat is asked; EM of 20 000 passes on the very same stars is the judge."""
     stars, fit = field
-    found = bootstrap_mixture(stars, fit.mixture, 6, key=KEY)
+    found = bootstrap_mixture(stars, fit.mixture, 6, cluster=[0], key=KEY)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(KEY)).ravel())
     counts = rng.multinomial(600, np.full(600, 1 / 600), 6)
     for i, count in enumerate(counts):
@@ -64,20 +64,25 @@ def test_each_refit_is_at_its_maximum(field):
     assert (found.passes < 60).all()
 
 
-def test_errors_and_frequencies(field):
+def test_errors_and_stability(field):
     """The mean of stars of width σ and noise s_i is known to (Σ 1 / (σ² + s_i²))^-½ at best."""
     stars, fit = field
     k = int(np.argmin(np.linalg.det(np.asarray(fit.mixture.covs))))
-    found = bootstrap_mixture(stars, fit.mixture, 100, key=KEY)
+    found = bootstrap_mixture(stars, fit.mixture, 100, cluster=[k], key=KEY)
     noise = np.asarray(stars.noise)[:150, 0, 0]
     expected = (1.0 / (noise + 0.01)).sum() ** -0.5
     assert np.std(found.mixtures.means[:, k, 0]) == pytest.approx(expected, rel=0.35)
     probability = np.asarray(fit.mixture.membership(stars))[:, k]
-    assert found.frequency.sum(axis=1) == pytest.approx(1.0)
-    assert np.corrcoef(found.frequency[:, k], probability > 0.5)[0, 1] > 0.9
-    assert found.frequency[probability > 0.99, k].min() > 0.9
-    again = bootstrap_mixture(stars, fit.mixture, 100, key=KEY)
-    np.testing.assert_array_equal(again.frequency, found.frequency)
+    # by hand, of the same fits: each star on its side of one half, against all other components
+    by_hand = np.zeros(len(stars))
+    for i in range(100):
+        mixture = jc.GaussianMixture(*(a[i] for a in found.mixtures))
+        by_hand += np.asarray(mixture.membership(stars))[:, k] > 0.5
+    np.testing.assert_allclose(found.stability, by_hand / 100)
+    assert np.corrcoef(found.stability, probability > 0.5)[0, 1] > 0.9
+    assert found.stability[probability > 0.99].min() > 0.9
+    again = bootstrap_mixture(stars, fit.mixture, 100, cluster=[k], key=KEY)
+    np.testing.assert_array_equal(again.stability, found.stability)
 
 
 def test_says_how_many_stopped_short(field, monkeypatch):
@@ -85,4 +90,4 @@ def test_says_how_many_stopped_short(field, monkeypatch):
     monkeypatch.setattr(bootstrap, "MOST_PASSES", 1)
     monkeypatch.setattr(bootstrap, "_refit", jax.jit(bootstrap._refit.__wrapped__))
     with pytest.warns(UserWarning, match="of 2 resamplings are not at their maximum after 1"):
-        bootstrap_mixture(stars, fit.mixture, 2, key=KEY)
+        bootstrap_mixture(stars, fit.mixture, 2, cluster=[0], key=KEY)

@@ -116,7 +116,7 @@ def test_a_simulated_cluster(found):
     assert row["r50"] == pytest.approx(60 * 0.04 * 1.18, rel=0.25)
     assert row["n_expected"] == pytest.approx(80, rel=0.2)
     assert np.ma.getmaskarray(found.table["probability"]).sum() == 0
-    np.testing.assert_allclose(found.table["bootstrap_frequency"], found.frequency)
+    np.testing.assert_allclose(found.table["stability"], found.stability)
 
 
 def test_stars_count_with_the_columns_that_they_have():
@@ -128,7 +128,7 @@ def test_stars_count_with_the_columns_that_they_have():
     found = find_members(table, key=KEY, components=5, resamplings=5)
     assert list(np.flatnonzero(np.ma.getmaskarray(found.table["probability"]))) == [5]
     assert (np.asarray(found.table["probability"][:5]) > 0.3).all()
-    assert np.isfinite(np.delete(found.table["bootstrap_frequency"], 5)).all()
+    assert np.isfinite(np.delete(found.table["stability"], 5)).all()
     row = cluster_row(found)
     assert row is not None
     assert all(np.isfinite(v) for v in row.values())
@@ -151,7 +151,7 @@ def test_field_alone_has_no_cluster():
     assert found.cluster is None
     assert (found.probability == 0).all()
     assert cluster_row(found) is None
-    assert (np.asarray(found.table["bootstrap_frequency"]) == 0).all()
+    assert (np.asarray(found.table["stability"]) == 0).all()
 
 
 def test_near_chooses_among_clusters():

@@ -91,6 +91,8 @@ def test_a_normal_prior_is_cut_off():
     assert again.log_prob(0.2) == pytest.approx(float(cut.log_prob(0.2)))
     both = supported("x", dist.Normal(0.5, 1.0), constraints.unit_interval)
     assert describe(both) == "TruncatedNormal(0.5,1,low=0,high=1)"
+    for text in ("LogNormal(0,1)", "TruncatedCauchy(0,1,low=-1)"):  # a normal base, no normal one
+        assert describe(from_text(text)) == text
     edge = truncnorm(-0.5, 0.5, loc=0.5)
     assert both.log_prob(0.9) == pytest.approx(edge.logpdf(0.9))
 

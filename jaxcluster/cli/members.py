@@ -20,7 +20,9 @@ def members(
         str | None,
         typer.Option(help="RA,DEC [deg]: of several clusters the one concentrated there."),
     ] = None,
-    bootstrap: Annotated[int, typer.Option(help="Resamplings of the stars, 0 for none.")] = 200,
+    bootstrap: Annotated[
+        int, typer.Option(help="Resamplings of the stars, for errors and `stability`; 0 for none.")
+    ] = 200,
     zero_point: Annotated[
         bool,
         typer.Option("--zero-point", help="Correct Gaia's parallaxes (Lindegren et al. 2021)."),
@@ -39,7 +41,10 @@ def members(
     seed: Seed = 0,
     out: Annotated[
         Path | None,
-        typer.Option(help="Table with `probability`, .parquet, .ecsv, .fits …; figures beside it."),
+        typer.Option(
+            help="Table with `probability` and `stability`, .parquet, .ecsv, .fits …; "
+            "figures beside it."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -16,11 +16,11 @@ def print_members(summary: dict[str, Any]) -> None:
             f"{summary['why_none']}"
         )
     else:
-        frequent = summary["n_frequent"]
+        stable = summary["n_stable"]
         also = (
             ""
-            if frequent is None
-            else f", {frequent} in 90 % of {summary['n_bootstrap']} resamplings"
+            if stable is None
+            else f", {stable} with P > 0.5 in 90 % of {summary['n_bootstrap']} resamplings"
         )
         out.print(
             f"[bold]cluster[/] at ra {cluster['ra']:.4f}, dec {cluster['dec']:.4f} deg, r50 "

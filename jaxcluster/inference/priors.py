@@ -22,8 +22,14 @@ from numpyro.distributions import (
     Uniform,
 )
 from numpyro.distributions.constraints import Constraint
+from numpyro.distributions.truncated import (
+    LeftTruncatedDistribution,
+    RightTruncatedDistribution,
+    TwoSidedTruncatedDistribution,
+)
 
 Prior = Distribution | str
+TRUNCATED = (LeftTruncatedDistribution, RightTruncatedDistribution, TwoSidedTruncatedDistribution)
 DRAWS = 10_000  # that a prior is judged by
 MOST_OUTSIDE = 0.9  # of a normal prior that is cut off
 
@@ -161,11 +167,11 @@ def describe(prior: Distribution) -> str:
     """
     while isinstance(prior, ExpandedDistribution | Independent):
         prior = prior.base_dist
-    base: Any = getattr(prior, "base_dist", None)
-    if isinstance(base, Normal):  # a truncated one
+    if isinstance(prior, TRUNCATED):
+        base: Any = prior.base_dist
         ends = zip(("low", "high"), _ends(prior.support), strict=True)
         cut = "".join(f",{name}={_typed(end)}" for name, end in ends if end is not None)
-        return f"TruncatedNormal({_typed(base.loc)},{_typed(base.scale)}{cut})"
+        return f"Truncated{type(base).__name__}({_typed(base.loc)},{_typed(base.scale)}{cut})"
     values = [_typed(v) for v in _arguments(prior) if jnp.ndim(v) < 2]
     return f"{type(prior).__name__}({','.join(values)})"
 

@@ -111,7 +111,7 @@ def search(
         "n_components": n_components,
         "comparison": None if comparison is None else [dict(row) for row in comparison],
         "n_bootstrap": resamplings,
-        "n_frequent": None if found.bootstrap is None else int((found.frequency >= SURE).sum()),
+        "n_stable": None if found.bootstrap is None else int((found.stability >= SURE).sum()),
         "mean_log_likelihood": found.fit.mean_log_likelihood,
         "passes": found.fit.passes,
         "converged": found.fit.converged,

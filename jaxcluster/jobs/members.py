@@ -1,15 +1,15 @@
 """From a raw field to a cluster and its members, by extreme deconvolution.
 
 After Peña Ramírez et al. (2022, The VVV Open Cluster Project II): a mixture of ten Gaussians, of
-which one, or several together, are the cluster (`cluster_component`), and the frequency
-with which a star is assigned to it in 200 resamplings of the stars beside the probability of the
-mixture itself,
+which one, or several together, are the cluster (`cluster_component`), with the probability
 
-    P_i = Σ_cluster w_k N(x_i | μ_k, V_k + S_i) / Σ_k w_k N(x_i | μ_k, V_k + S_i).
+    P_i = Σ_cluster w_k N(x_i | μ_k, V_k + S_i) / Σ_k w_k N(x_i | μ_k, V_k + S_i)
 
-The paper takes the most compact component. Of several that can be a cluster we take that which adds
-most to ln L: small clumps beside a cluster (`benchmarks/members.py fields` shows them) may be more
-compact than it.
+and its stability, the share of 200 resamplings of the stars in which P_i > ½.
+
+The paper takes that share for the membership, and the most compact component. Of several that can
+be a cluster we take that which adds most to ln L: small clumps beside a cluster
+(`benchmarks/members.py fields` shows them) may be more compact than it.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class Members(NamedTuple):
     """A field taken apart.
 
     Args:
-        table: all rows of the source with `probability` and, if asked for, `bootstrap_frequency`;
+        table: all rows of the source with `probability` and, if asked for, `stability`;
             masked for stars without any of the columns used.
         stars: those that were used.
         fit: the mixture.
@@ -53,11 +53,14 @@ class Members(NamedTuple):
     bootstrap: Bootstrap | None
 
     @property
-    def frequency(self) -> Float[np.ndarray, " n"]:
-        """Share of the resamplings in which each of `stars` falls to a part of the cluster."""
+    def stability(self) -> Float[np.ndarray, " n"]:
+        """Share of the resamplings in which each of `stars` is of the cluster (P > ½).
+
+        It says how sure it is on which side of ½ the probability lies, and is no probability.
+        """
         if self.bootstrap is None or self.cluster is None:
             return np.zeros(len(self.stars))
-        return self.bootstrap.frequency[:, list(self.cluster.parts)].sum(axis=1)
+        return self.bootstrap.stability
 
 
 def find_members(
@@ -111,12 +114,18 @@ def find_members(
     resampled = None
     if cluster is not None and resamplings:
         resampled = bootstrap_mixture(
-            stars, fit.mixture, resamplings, key=draw_key, progress=progress
+            stars,
+            fit.mixture,
+            resamplings,
+            cluster=cluster.parts,
+            key=draw_key,
+            progress=progress,
         )
     found = Members(table, stars, fit, ranking, cluster, probability, resampled)
-    _write(table, "probability", stars, probability)
+    _write(table, "probability", stars, probability, "of the cluster (jaxcluster members)")
     if resamplings:
-        _write(table, "bootstrap_frequency", stars, found.frequency)
+        words = "share of resamplings with probability > 0.5: how sure that verdict is"
+        _write(table, "stability", stars, found.stability, words)
     return found
 
 
@@ -132,7 +141,7 @@ def _distance(table: Table, stars: Stars, near) -> Float[np.ndarray, " n"]:
     return points.separation(centre).arcmin
 
 
-def _write(table: Table, name: str, stars: Stars, values) -> None:
+def _write(table: Table, name: str, stars: Stars, values, description: str) -> None:
     column = np.ma.masked_all(len(table))
     column[np.asarray(stars.rows)] = values
-    table[name] = MaskedColumn(column, description="of the cluster (jaxcluster members)")
+    table[name] = MaskedColumn(column, description=description)

@@ -1,9 +1,10 @@
 """Resamplings of the stars, a mixture fitted again to each.
 
-As in Peña Ramírez et al. (2022): how often a star falls to a component says more about how sure its
-membership is than the mixture's probability, which takes the mixture for known; and the scatter of
-the components' parameters is their error. Fits begin at the mixture found, so that component k
-stays component k.
+The scatter of the components' parameters is their error, and how often a star is of the cluster
+(P > ½) is the *stability* of that verdict. Peña Ramírez et al. (2022) take it for a membership
+probability, which it is not: a star of P = 0.6 is on the same side of ½ in more than nine of ten
+resamplings, and it is a member in six of ten cases all the same. Fits begin at the mixture found,
+so that component k stays component k.
 
 There the likelihood of a resampling falls off nearly as that of all stars does. So its Hessian,
 worked out once from differences of gradients, makes Newton steps for all of them, BFGS (Nocedal &
@@ -15,7 +16,7 @@ in V = L M Mᵀ Lᵀ, V₀ = L Lᵀ, with ln of its diagonal.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -43,13 +44,13 @@ class Bootstrap(NamedTuple):
     """What resamplings say.
 
     Args:
-        frequency: share of the resamplings in which component k is the likeliest of star i.
+        stability: share of the resamplings in which star i is of the cluster, against all else.
         mixtures: parameters of each resampling, leading axis.
         log_likelihood: of the resampled stars, in each.
         passes: of each fit.
     """
 
-    frequency: Float[np.ndarray, "n k"]
+    stability: Float[np.ndarray, " n"]
     mixtures: Parameters
     log_likelihood: Float[np.ndarray, " b"]
     passes: np.ndarray
@@ -152,19 +153,23 @@ def _top(observed: Observed, base: Parameters):
 
 
 @jax.jit
-def _refit(observed: Observed, base: Parameters, inverse, counts):
-    """How often each star falls to each component, and every fit."""
+def _refit(observed: Observed, base: Parameters, inverse, cluster, counts):
+    """How often each star is of the `cluster` (which components are), and every fit."""
     unravel = _zero(base)[1]
 
     def add(total, count):
         end = _climb(observed.counted(count), base, inverse)
         mixture = _near(base, unravel(end.at))
         q = responsibilities(observed, mixture)
-        likeliest = jnp.argmax(q, axis=1)[:, None] == jnp.arange(q.shape[1])[:, None]
-        return total + likeliest, (mixture, end.value, end.passes, end.done)
+        return total + (jnp.einsum("ckn,k->cn", q, cluster) > 0.5), (
+            mixture,
+            end.value,
+            end.passes,
+            end.done,
+        )
 
     chunks, size = observed.count.shape
-    return jax.lax.scan(add, jnp.zeros((chunks, len(base.weights), size), int), counts)
+    return jax.lax.scan(add, jnp.zeros((chunks, size), int), counts)
 
 
 def bootstrap_mixture(
@@ -172,6 +177,7 @@ def bootstrap_mixture(
     mixture: GaussianMixture,
     n: int,
     *,
+    cluster: Sequence[int],
     key: PRNGKeyArray,
     progress: Callable[[str], None] | None = None,
 ) -> Bootstrap:
@@ -181,6 +187,7 @@ def bootstrap_mixture(
         stars: that the mixture was fitted to.
         mixture: near a maximum of their likelihood; fits begin at that maximum.
         n: resamplings.
+        cluster: components that are the cluster.
         key: random key of the draws.
         progress: called with a line of text now and then.
 
@@ -189,11 +196,12 @@ def bootstrap_mixture(
     base, k = parameters_of(mixture), len(mixture.weights)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     observed, size = observe(stars.x, stars.noise), len(stars)
+    belongs = jnp.zeros(k).at[jnp.asarray(cluster)].set(1.0)
     base, inverse = _top(observed, base)
     total, parts = np.zeros(0), []
     for begin in range(0, n, AT_A_TIME):
         counts = rng.multinomial(size, np.full(size, 1.0 / size), min(AT_A_TIME, n - begin))
-        chosen, fits = _refit(observed, base, inverse, jnp.asarray(counts.astype(float)))
+        chosen, fits = _refit(observed, base, inverse, belongs, jnp.asarray(counts.astype(float)))
         total = np.asarray(chosen) if begin == 0 else total + np.asarray(chosen)
         parts.append(jax.tree.map(np.asarray, fits))
         if progress is not None:
@@ -205,5 +213,4 @@ def bootstrap_mixture(
             "passes; their components are less certain than the others say",
             stacklevel=2,
         )
-    frequency = np.moveaxis(total, 1, -1).reshape(-1, k)[:size] / n
-    return Bootstrap(frequency, mixtures, log_likelihood, passes)
+    return Bootstrap(total.ravel()[:size] / n, mixtures, log_likelihood, passes)
