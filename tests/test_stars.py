@@ -38,8 +38,10 @@ def gaia(n=40, seed=0) -> pd.DataFrame:
     table["phot_rp_mean_mag"] = table["phot_bp_mean_mag"] - table["bp_rp"]
     for band in ("g", "bp", "rp"):
         table[f"phot_{band}_mean_mag_error"] = rng.uniform(0.003, 0.05, n)
+    table["j_m"] = table["phot_rp_mean_mag"] - rng.uniform(0.3, 1.0, n)
+    table["h_m"] = table["j_m"] - rng.uniform(0.1, 0.7, n)
+    table["ks_m"] = table["h_m"] - rng.uniform(0.0, 0.3, n)
     for band in ("j", "h", "ks"):
-        table[f"{band}_m"] = rng.uniform(9, 14, n)
         table[f"{band}_msigcom"] = rng.uniform(0.02, 0.05, n)
     table["ruwe"] = rng.uniform(0.8, 2.0, n)
     table["phot_bp_rp_excess_factor"] = rng.uniform(1.15, 1.35, n)

@@ -14,6 +14,12 @@ from itertools import combinations
 import numpy as np
 from astropy.table import Table
 
+from jaxcluster.catalogue.impossible import (
+    check_bands,
+    check_colours,
+    check_noise,
+    check_unique,
+)
 from jaxcluster.catalogue.tables import (
     ASTROMETRY,
     BANDS,
@@ -21,7 +27,6 @@ from jaxcluster.catalogue.tables import (
     Reader,
     corrected_excess,
     read_table,
-    source_ids,
 )
 from jaxcluster.density.stars import Stars
 
@@ -63,8 +68,13 @@ def from_table(
     Raises:
         FileNotFoundError: No such file.
         ValueError: A column is missing, not numeric or in a wrong unit; a magnitude is outside
-            [-30, 40]; an error is not positive; correlations are impossible; a source_id appears
-            twice; no star is left. The message names the column, the count and the remedy.
+            [-30, 40]; an error is not positive, or those of a band have a median above 1 mag;
+            correlations are impossible; a source_id appears twice, or a tenth of the rows repeat
+            others; colours are bluer than stars, or G is not between BP and RP, as where bands are
+            exchanged; no star is left. The message names the column, the count and the remedy.
+
+    Warns:
+        UserWarning: Rows without a source_id have the same values in all columns used.
     """
     table, columns = read_table(source), tuple(columns)
     _check_columns(columns)
@@ -123,13 +133,16 @@ def from_table(
         reasons = "".join(f"\n  {count:8d}  {reason}" for reason, count in dropped)
         raise ValueError(f"no star is left of {len(table)}; dropped were:{reasons}")
     x, sigma, R = x[keep], sigma[keep], R[keep]
-    _check_noise([name for name, _ in sources.values()], sigma, R)
-    _check_unique(table, keep)
+    check_noise({s: name for s, (name, _) in sources.items()}, sigma, R)
+    check_unique(table, keep, np.concatenate([x, sigma], axis=1))
+    if not magnitude_column:  # which may be dereddened, or an absolute magnitude
+        check_bands(read, columns, keep)
 
     A = L * sigma[:, None, :]
     noise = A @ R @ A.transpose(0, 2, 1)
     colours = [i for i, c in enumerate(columns) if "-" in c]
     noise[:, colours, colours] = np.maximum(noise[:, colours, colours], colour_error_floor**2)
+    check_colours(x, noise, columns)
     return Stars(x, noise, columns, np.flatnonzero(keep), tuple(dropped))
 
 
@@ -145,32 +158,4 @@ def _check_columns(columns: tuple[str, ...]) -> None:
     if not columns or np.linalg.matrix_rank(np.array(rows)) < len(columns):
         raise ValueError(
             f"columns: {columns} are none, or one follows from the others and the noise is singular"
-        )
-
-
-def _check_noise(names: list[str], sigma: np.ndarray, R: np.ndarray) -> None:
-    for name, errors in zip(names, sigma.T, strict=True):
-        if bad := int(np.sum(~((errors > 0) & np.isfinite(errors)))):
-            raise ValueError(
-                f"{name}: {bad} of {len(errors)} stars have an error that is not positive and "
-                "finite; mask those values (the stars are dropped and counted) or correct them"
-            )
-    if bad := int(np.sum(np.linalg.eigvalsh(R)[:, 0] <= 0)):
-        raise ValueError(
-            f"correlations: {bad} of {len(R)} stars have a matrix that is not positive definite; "
-            "expected |corr| < 1: check the correlation columns, or drop those rows"
-        )
-
-
-def _check_unique(table: Table, keep: np.ndarray) -> None:
-    ids = source_ids(table)
-    if ids is None:
-        return
-    unique, counts = np.unique(ids[keep], return_counts=True)
-    twice = unique[(counts > 1) & (unique != ids.dtype.type())]  # 0 and "" are no identifier
-    if len(twice):
-        shown = ", ".join(str(i) for i in twice[:2])
-        raise ValueError(
-            f"source_id: {len(twice)} appear more than once (first {shown}), and a star counted "
-            "twice is twice the evidence; keep one row of each (DataFrame.drop_duplicates)"
         )
