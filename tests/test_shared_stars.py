@@ -12,7 +12,7 @@ import jaxcluster as jc
 from jaxcluster.jobs.inputs import read_stars, shared_stars
 
 READING = {"columns": ("G", "BP-RP")}
-QUICK = partial(jc.nuts, warmup=20, draws=20, chains=1, search=20)
+QUICK = partial(jc.nuts, warmup=20, draws=20, chains=2, search=20)
 
 
 def catalogue(n, seed, first_id=1, spike=0.6):
@@ -51,23 +51,43 @@ def one_colour(stars, *, field, limits):
     return jc.Model(prior, density, stars.knowing(field=log_field), null=null)
 
 
-def test_a_row_without_a_colour_moves_nobodys_membership():
+@pytest.fixture(scope="module")
+def found():
+    """A field, 20 of its stars with a cluster and 8 stars beyond it, and the result."""
+    field = catalogue(90, 1, spike=0.0)
+    faint = catalogue(8, 3, first_id=201)
+    for name in ("phot_g_mean_mag", "phot_bp_mean_mag", "phot_rp_mean_mag"):
+        faint[name] += 6.0
+    sample = vstack([faint, field[:20], catalogue(20, 2, first_id=101, spike=1.0)])
+    sample["phot_bp_mean_mag"][15] = np.ma.masked
+    with pytest.warns(UserWarning, match="stars of the sample are fainter than all of the field"):
+        return sample, jc.bayes_factor(sample, field, model=one_colour, sampler=QUICK, key=3)
+
+
+def test_rows_that_are_left_out_move_nobodys_membership(found):
     # The old code numbered the stars 0 … n−1 where sample and field share some, and the table's
     # rows with them: each star after the dropped one got its neighbour's membership.
-    field = catalogue(90, 1, spike=0.0)
-    sample = vstack([field[:20], catalogue(20, 2, first_id=101, spike=1.0)])
-    sample["phot_bp_mean_mag"][7] = np.ma.masked
-    found = jc.bayes_factor(sample, field, model=one_colour, sampler=QUICK, key=3)
-    members = found.members
-    assert found.n_in_field_too == 19
-    assert 8 not in members["source_id"]
-    np.testing.assert_array_equal(members["phot_g_mean_mag"], found.stars.x[:, 0])
+    sample, result = found
+    members = result.members
+    assert len(members) == 39
+    assert result.n_in_field_too == 19
+    assert sample["source_id"][15] not in members["source_id"]
+    np.testing.assert_array_equal(members["phot_g_mean_mag"], result.stars.x[:, 0])
     np.testing.assert_array_equal(
-        sample[np.asarray(found.stars.rows)]["source_id"], members["source_id"]
+        sample[np.asarray(result.stars.rows)]["source_id"], members["source_id"]
     )
     colour = np.asarray(members["phot_bp_mean_mag"] - members["phot_rp_mean_mag"])
     assert members["membership"][members["source_id"] > 100].min() > 0.5
     assert members["membership"][abs(colour - 1.0) > 0.5].max() < 0.1
+
+
+def test_what_is_odd_is_in_the_result(found):
+    _, result = found
+    (flag,) = [f for f in result.flags if "fainter than all of the field" in f]
+    assert flag.startswith("8 of 47 stars")
+    assert result.summary()["input_flag"] == flag
+    assert flag not in (result.summary()["field_flag"] or "")
+    assert "input flagged" in result.verdict
 
 
 @pytest.mark.parametrize("none", ["masked", 0, "empty"])
@@ -104,3 +124,16 @@ def test_rows_that_merge_appends_have_no_id_and_match_nothing():
     again["phot_g_mean_mag"] = again["phot_g_mean_mag"] + 0.1
     own = shared_stars(*read_stars(again, READING), *read_stars(merged, READING))
     np.testing.assert_array_equal(own, np.where(np.arange(50) < 30, np.arange(50), -1))
+
+
+def test_stars_without_ids_are_told_by_their_values():
+    field = catalogue(40, 1)
+    sample = vstack([catalogue(6, 0), field[10:20]])
+    sample.remove_column("source_id")
+    for name in sample.colnames:  # a file of single precision
+        sample[name] = sample[name].astype(np.float32)
+    own = shared_stars(*read_stars(sample, READING), *read_stars(field, READING))
+    np.testing.assert_array_equal(own, [-1] * 6 + list(range(10, 20)))
+    with pytest.raises(ValueError, match="all of its 40 stars are in the sample too"):
+        jc.bayes_factor(field, field, model=one_colour)
+    assert shared_stars(*read_stars(sample[:6], READING), *read_stars(field, READING)) is None

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from itertools import combinations
 
 import numpy as np
-from astropy.table import Table
 
 from jaxcluster.catalogue.impossible import (
     check_bands,

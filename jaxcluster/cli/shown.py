@@ -56,5 +56,7 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
     )
     if summary.get("fallback"):
         out.print(f"[bold yellow]nested sampling was needed:[/] {summary['fallback']}")
+    if summary.get("input_flag"):
+        out.print(f"[bold yellow]sample and field:[/] {summary['input_flag']}", soft_wrap=True)
     if summary.get("field_flag"):
         out.print(f"[bold yellow]field:[/] {summary['field_flag']}")

@@ -9,6 +9,7 @@ speaks against it.
 """
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from jaxtyping import Int, PRNGKeyArray
 from jaxcluster.density.keys import as_key
 from jaxcluster.density.mixture import AbstractMixture
 from jaxcluster.density.precision import require_float64
-from jaxcluster.field.density import fit_field
+from jaxcluster.field.density import fit_field, require_finite_columns
 from jaxcluster.field.mismatch import compare
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.fast import fast
@@ -29,6 +30,7 @@ from jaxcluster.inference.posterior import Progress
 from jaxcluster.jobs.bayes_factor_result import BayesFactor
 from jaxcluster.jobs.inputs import default_limits, inside, members_table, read_stars, shared_stars
 from jaxcluster.jobs.model_files import load_model
+from jaxcluster.jobs.plausible import input_oddities, parallax_oddities
 from jaxcluster.jobs.stellar import stellar_parameters
 
 LEAST_STARS = 5
@@ -65,14 +67,20 @@ def bayes_factor(
             those of the field. Both are cut to them.
         model: name or path of a model file, or its function (stars, field=, limits=, **options).
         same_star: for each of `sample` its index in `field`, −1 where it is not in it; a star is
-            then left out of the density that it is compared with. Tables say so by `source_id`.
+            then left out of the density that it is compared with. By default those of equal
+            `source_id`, or of equal values where there is none.
         sampler: `fast`, `nested`, `nuts` (gives no evidence) or one with options filled in.
         key: random key or seed.
         progress: called with lines of text while it runs.
         **options: for the model, such as grid="mist" or prior={"a_v": Normal(0.1, 0.05)}.
 
     Raises:
-        ValueError: fewer than 5 stars inside the limits, different columns, too few field stars.
+        ValueError: fewer than 5 stars inside the limits, different columns, too few field stars,
+            none of which is outside the sample.
+
+    Warns:
+        UserWarning: what is odd about sample and field, see `jaxcluster.jobs.plausible`; the
+            result's `oddities` has it too.
 
     Example:
         >>> result = bayes_factor("cluster.parquet", "field.parquet", key=1)  # doctest: +SKIP
@@ -90,12 +98,17 @@ def bayes_factor(
     }
     table, stars = read_stars(sample, reading)
     field_table, others = read_stars(field, reading)
-    if same_star is None and table is not None and field_table is not None:
-        same_star = shared_stars(table, stars, field_table, others)
     if stars.columns != others.columns:
         raise ValueError(
             f"sample has columns {stars.columns}, field {others.columns}: use the same"
         )
+    for each in (stars, others):
+        require_finite_columns(each)
+    if same_star is None:
+        same_star = shared_stars(table, stars, field_table, others)
+    oddities = input_oddities(stars, others, same_star, colour_error_floor)
+    for sentence in oddities:
+        warnings.warn(sentence, stacklevel=2)
     if limits is None:
         limits = default_limits(others)
     n_given, kept = len(stars), inside(stars, limits)
@@ -123,6 +136,11 @@ def bayes_factor(
     found = {"membership": memberships.mean(axis=0), **stellar_parameters(built, posterior, watch)}
     compiling = posterior.compile_seconds + watch.compiling
     ln10, scatter = np.log(10.0), float(np.median(posterior.draws.get("model_scatter", 0.0)))
+    if table is not None and (moduli := posterior.draws.get("distance_modulus")) is not None:
+        far = parallax_oddities(table, stars, found["membership"], np.asarray(moduli))
+        for sentence in far:
+            warnings.warn(sentence, stacklevel=2)
+        oddities = [*oddities, *far]
     evidence, error = posterior.log_evidence, posterior.log_evidence_error
     # the whole job, reading and field included
     spent = time.process_time() - begin + posterior.resumed_seconds
@@ -142,6 +160,7 @@ def bayes_factor(
         limits=limits,
         n_outside=n_given - len(stars),
         n_in_field_too=0 if same_star is None else int((np.asarray(same_star) >= 0).sum()),
+        oddities=tuple(oddities),
         n_dropped={"sample": dict(stars.dropped), "field": dict(others.dropped)},
         build=model,
         options=options,

@@ -39,6 +39,7 @@ class BayesFactor(Sampled):
     limits: tuple[float, float]
     n_outside: int  # stars of the sample outside the limits
     n_in_field_too: int  # stars of the sample that the field has too
+    oddities: tuple[str, ...]  # of sample and field, see `plausible`
     n_dropped: dict[str, dict[str, int]]  # of sample and field, by reason
     build: str | Callable[..., Model]  # name or path of the model file, or its function
     options: dict[str, Any]  # of that
@@ -81,19 +82,24 @@ class BayesFactor(Sampled):
 
     @property
     def flags(self) -> list[str]:
-        """What speaks against the field's density."""
+        """What speaks against the sample, the field or its density."""
+        return [*self.oddities, *self._field_flags]
+
+    @property
+    def _field_flags(self) -> list[str]:
         return [flag for flag in (self.field.flag, *self.mismatch.flags) if flag is not None]
 
     @property
     def verdict(self) -> str:
         """The Bayes factor (error of sampler and field), numbers of stars, a flag of the field."""
         words = f"{len(self.stars)} stars, {self.n_members} with P > 0.5"
+        words += "; input flagged" if self.oddities else ""
+        words += "; field density flagged" if self._field_flags else ""
         if self.log10_bayes_factor is None:
             return f"{words}; no evidence from this sampler"
         sampling = self.log10_bayes_factor_error or 0.0
         error = np.hypot(sampling, self.log10_bayes_factor_field_error)
-        flagged = "; field density flagged" if self.flags else ""
-        return f"log₁₀ BF = {self.log10_bayes_factor:.1f} ± {error:.1f}; {words}{flagged}"
+        return f"log₁₀ BF = {self.log10_bayes_factor:.1f} ± {error:.1f}; {words}"
 
     def summary(self) -> dict[str, Any]:
         """Numbers for a table or JSON: the evidence, parameters, cost and provenance."""
@@ -110,7 +116,8 @@ class BayesFactor(Sampled):
             "limits": list(self.limits),
             "n_members": self.n_members,
             "n_field": self.field.n_field,
-            "field_flag": "; ".join(self.flags) or None,
+            "input_flag": "; ".join(self.oddities) or None,
+            "field_flag": "; ".join(self._field_flags) or None,
             "field_gap": self.mismatch.gap,
             "field_gap_error": self.mismatch.gap_error,
             "field_remaining_bias": float(self.field.remaining_bias),

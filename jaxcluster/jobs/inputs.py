@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 from astropy.table import Column, Table
 from jaxtyping import Int
+from scipy.spatial import cKDTree
 
 from jaxcluster.catalogue.from_table import from_table
 from jaxcluster.catalogue.tables import read_table, source_ids
 from jaxcluster.density.stars import Stars
 from jaxcluster.jobs.stellar import DESCRIPTIONS, UNITS
+
+SAME = 1e-5  # mag; see `shared_stars`
 
 
 def default_limits(field: Stars) -> tuple[float, float]:
@@ -38,29 +41,43 @@ def read_stars(source: Any, reading: dict[str, Any]) -> tuple[Table | None, Star
 
 
 def shared_stars(
-    table: Table, stars: Stars, field_table: Table, field: Stars
+    table: Table | None, stars: Stars, field_table: Table | None, field: Stars
 ) -> Int[np.ndarray, " n"] | None:
-    """Index in the field of each star of the sample, by `source_id`; None where none is known.
+    """Index in the field of each star of the sample, −1 where it is not there; None if none is.
+
+    Stars are told by `source_id`; those without one, and all where a table has none, by values
+    within 1e-5 mag (files of single precision keep 2e-6; strangers that near are one in 10⁷).
 
     Args:
-        table: the sample's.
+        table: the sample's, if there is one.
         stars: read from it.
         field_table: the field's.
         field: read from it.
 
-    Returns:
-        −1 where a star is not in the field.
+    Raises:
+        ValueError: the sample has all of the field's stars.
     """
-    ids, field_ids = source_ids(table), source_ids(field_table)
-    if ids is None or field_ids is None:
-        return None
-    none = (0, "")  # masked ids, as `merge` with outer=True makes them
-    index = {identity: i for i, identity in enumerate(field_ids[np.asarray(field.rows)].tolist())}
-    own = [
-        -1 if identity in none else index.get(identity, -1)
-        for identity in ids[np.asarray(stars.rows)].tolist()
-    ]
-    return np.array(own) if max(own) >= 0 else None
+    ids, field_ids = _ids(table, stars), _ids(field_table, field)
+    if not (any(ids) and any(field_ids)):
+        ids, field_ids = [None] * len(stars), [None] * len(field)
+    index = {identity: i for i, identity in enumerate(field_ids) if identity}
+    own = np.array([index.get(identity, -1) if identity else -1 for identity in ids])
+    rows, field_rows = (np.flatnonzero([not i for i in each]) for each in (ids, field_ids))
+    if len(rows) and len(field_rows):
+        away, near = cKDTree(np.asarray(field.x)[field_rows]).query(np.asarray(stars.x)[rows])
+        own[rows] = np.where(away < SAME, field_rows[near], -1)
+    if len(shared := np.unique(own[own >= 0])) == len(field):
+        raise ValueError(
+            f"field: all of its {len(field)} stars are in the sample too; expected stars from "
+            "outside the sample, or all of a region in which the sample is"
+        )
+    return own if len(shared) else None
+
+
+def _ids(table: Table | None, stars: Stars) -> list:
+    """Identifier of each star; None, 0 or "" where there is none (see `source_ids`)."""
+    ids = None if table is None else source_ids(table)
+    return [None] * len(stars) if ids is None else ids[np.asarray(stars.rows)].tolist()
 
 
 def members_table(table: Table | None, stars: Stars, found: dict[str, np.ndarray]) -> Table:
