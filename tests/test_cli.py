@@ -173,7 +173,8 @@ def wrong_unit(table):
 
 
 def all_faint(table):
-    table["phot_g_mean_mag"] = 35.0
+    for band, magnitude in (("g", 35.0), ("bp", 35.5), ("rp", 34.4)):
+        table[f"phot_{band}_mean_mag"] = magnitude
 
 
 TABLES = {
@@ -276,7 +277,7 @@ def test_bad_options(files, more, words):
 def test_limits_that_no_isochrone_reaches(files):
     """Sample and field at G = 38: no isochrone is there; it says so, samples nothing."""
     for name, n, seed in (("cluster", 100, 0), ("field", 300, 1)):
-        stars(n, seed, g=36.6, colour=0.0).write(files / f"{name}.ecsv", overwrite=True)
+        stars(n, seed, g=36.6, colour=0.7).write(files / f"{name}.ecsv", overwrite=True)
     (files / "small.py").write_text(SMALL_CMD)
     result, out = bayes(files, "--limits", "37.5,39.5", model=files / "small.py")
     refused(result, "no isochrone reaches", out=out)

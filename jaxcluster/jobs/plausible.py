@@ -2,9 +2,14 @@
 
 Magnitudes and their errors say much of one another: what a survey measures of a star depends on its
 magnitude and colour, so a sample and its field have the same errors at the same place. Thresholds
-are from 93 pairs of 46 clusters and their fields (`gaia_fields`; stars within 3 σ of the cluster's
-proper motion and parallax, against those of like parallax and other motion, and against all
-others) and NGC 2682: none of the right ones is odd.
+are from 93 pairs: 46 clusters of `gaia_fields` (stars within 3 σ of the cluster's proper motion and
+parallax, against those of like parallax and other motion, and against all others), NGC 2682 and a
+simulated one. Of the right pairs none is odd, nor of 25 others taken afterwards (deep fields, the
+field without a cluster). With errors in per cent, or magnitudes that are 1 or 5 mag too faint in
+the sample, all 93 are; 1 mag too bright 90, 5 mag 92.
+
+Parallaxes: none of 1244 clusters is odd at the isochrone distances of Dias et al. (2021); 1 mag
+further 99 % are of those within 1 kpc, 77 % between 1 and 2 kpc, 3 % beyond.
 """
 
 import numpy as np
@@ -20,6 +25,7 @@ FROM_LAW = 15.0  # errors over Gaia's; right: 0.09 to 2.5, in per cent: 9 to 250
 FROM_FIELD = 1.6  # over the field's at the same place; right: 0.8 to 1.45, 1 mag brighter: 2.0
 NEAREST = 11  # field stars
 BEYOND = 0.1  # share beyond the field's magnitudes; right: at most 0.08, 1 mag fainter: 0.13 to 0.8
+FEWEST = 5  # stars that say anything
 DISTANCE = 0.1  # of the distance, 0.2 mag: what isochrones may be wrong by
 ZERO_POINT = 0.05  # mas
 TENSION = 3.0  # σ
@@ -89,7 +95,7 @@ def _magnitudes(sample: Stars, field: Stars, own: Int[np.ndarray, " n"] | None) 
     x, there = np.asarray(sample.x)[:, 0], np.asarray(field.x)[:, 0]
     low, high = there.min(), there.max()
     for word, count in (("fainter", np.sum(x > high)), ("brighter", np.sum(x < low))):
-        if count > BEYOND * len(x):
+        if count >= FEWEST and count > BEYOND * len(x):
             found.append(
                 f"{count} of {len(x)} stars of the sample are {word} than all of the field "
                 f"({name} {low:.2f} to {high:.2f}): the two were not selected alike, or the "
@@ -125,7 +131,7 @@ def parallax_oddities(
         return []
     parallax = read.value("parallax")[np.asarray(stars.rows)][membership > 0.5]
     parallax = parallax[np.isfinite(parallax)]
-    if len(parallax) < 5:
+    if len(parallax) < FEWEST:
         return []
     middle = float(np.median(parallax))
     error = 1.2533 * 1.4826 * np.median(abs(parallax - middle)) / np.sqrt(len(parallax))
