@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Column, Table
 from jaxtyping import Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from jaxcluster.catalogue.from_table import from_table
 from jaxcluster.catalogue.tables import read_table, source_ids
@@ -64,7 +64,7 @@ def shared_stars(
     own = np.array([index.get(identity, -1) if identity else -1 for identity in ids])
     rows, field_rows = (np.flatnonzero([not i for i in each]) for each in (ids, field_ids))
     if len(rows) and len(field_rows):
-        away, near = cKDTree(np.asarray(field.x)[field_rows]).query(np.asarray(stars.x)[rows])
+        away, near = KDTree(np.asarray(field.x)[field_rows]).query(np.asarray(stars.x)[rows])
         own[rows] = np.where(away < SAME, field_rows[near], -1)
     if len(shared := np.unique(own[own >= 0])) == len(field):
         raise ValueError(

@@ -15,7 +15,7 @@ further 99 % are of those within 1 kpc, 77 % between 1 and 2 kpc, 3 % beyond.
 import numpy as np
 from astropy.table import Table
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from jaxcluster.catalogue.tables import Reader
 from jaxcluster.density.stars import Stars
@@ -78,7 +78,7 @@ def _errors_of_both(sample: Stars, field: Stars) -> list[str]:
     They double from one magnitude to the next where no floor hides it. Those of a magnitude are
     not looked at: they do not, and variable stars have larger ones (1.8 times in NGC 1502).
     """
-    near = cKDTree(np.asarray(field.x)).query(np.asarray(sample.x), k=min(NEAREST, len(field)))[1]
+    near = KDTree(np.asarray(field.x)).query(np.asarray(sample.x), k=min(NEAREST, len(field)))[1]
     there = np.median(_errors(field)[near.reshape(len(sample), -1), 1], axis=1)
     ratio = float(np.median(_errors(sample)[:, 1] / there))
     if 1 / FROM_FIELD < ratio < FROM_FIELD:
