@@ -56,13 +56,16 @@ def write_table(table: Table, path: Path) -> None:
     form = format_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.stem}-part{path.suffix}")
-    if form == "parquet":
-        _write_parquet(table, scratch)
-    elif form == "fits":
-        _write_fits(table, scratch)
-    else:
-        table.write(scratch, format=form, overwrite=True)
-    scratch.replace(path)
+    try:
+        if form == "parquet":
+            _write_parquet(table, scratch)
+        elif form == "fits":
+            _write_fits(table, scratch)
+        else:
+            table.write(scratch, format=form, overwrite=True)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def read_file(path: Path) -> Table:

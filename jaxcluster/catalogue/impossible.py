@@ -107,7 +107,7 @@ def check_colours(
     order = list(HOTTEST)
     for a, name in enumerate(columns):
         first, *second = name.split("-")
-        if not second:
+        if not second or not {first, *second} <= HOTTEST.keys():
             continue
         sign = 1.0 if order.index(first) < order.index(second[0]) else -1.0
         bluest = sign * (HOTTEST[first] - HOTTEST[second[0]])

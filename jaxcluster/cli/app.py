@@ -102,7 +102,7 @@ def bayes_factor_command(
     from jaxcluster.jobs.bayes_factor import bayes_factor
     from jaxcluster.jobs.results import CHECKPOINT
 
-    with errors(), progress() as say:
+    with errors(out), progress() as say:
         sample: Any = cluster
         if field_from_members:
             from jaxcluster.jobs.field_search import split
@@ -165,7 +165,7 @@ def fit(
     from jaxcluster.jobs.fit import fit as fit_model
     from jaxcluster.jobs.results import CHECKPOINT
 
-    with errors(), progress() as say:
+    with errors(out), progress() as say:
         result = fit_model(
             model,
             table,
@@ -195,7 +195,7 @@ def demo(seed: Seed = 0, out: Out = None, as_json: Json = False) -> None:
     from jaxcluster.jobs.results import CHECKPOINT
     from jaxcluster.population.grids import DATA
 
-    with errors(), progress() as say:
+    with errors(out), progress() as say:
         table = read_table(DATA / "mock_cluster.ecsv")
         truth = dict((table.meta or {})["truth"])
         result = bayes_factor(

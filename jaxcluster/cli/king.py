@@ -75,7 +75,7 @@ def king(
     from jaxcluster.jobs.king import king as fit_king
     from jaxcluster.jobs.results import CHECKPOINT
 
-    with errors(), progress() as say:
+    with errors(out), progress() as say:
         name, power = shape_of(profile, beta)
         holes: Any = [numbers("--hole", text, "RA,DEC,R", HOLE) for text in hole or []]
         result = fit_king(

@@ -6,8 +6,11 @@ else of jax is used; the library leaves them to its user.
 
 import json
 import os
+import signal
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,9 +62,8 @@ def start() -> None:
 
     On two devices XLA spends half as much CPU again as on one thread, and is hardly done sooner.
     """
-    import warnings
-
     warnings.filterwarnings("ignore", category=FutureWarning, module="arviz")
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     import jax
 
     jax.config.update("jax_enable_x64", True)
@@ -79,14 +81,28 @@ def start() -> None:
 
 
 @contextmanager
-def errors():
-    """Print what went wrong in one line and leave with status 1.
+def errors(out: Path | None = None):
+    """Print in one line what went wrong or who stopped the command, and leave with its status.
 
-    A user's likelihood may raise anything while it is traced; JAXCLUSTER_DEBUG=1 shows where.
+    That is 1 for an error and 128 + its number for a signal, as of every Unix command. A user's
+    likelihood may raise anything while it is traced; JAXCLUSTER_DEBUG=1 shows where.
+
+    Args:
+        out: the folder in which the command keeps its checkpoint.
     """
     likely = (ArithmeticError, AttributeError, ImportError, LookupError, OSError)
     try:
-        yield
+        with _signals_raise():
+            yield
+    except KeyboardInterrupt as stop:
+        number = stop.args[0] if stop.args else signal.SIGINT
+        from jaxcluster.jobs.results import CHECKPOINT
+
+        kept = None if out is None else out / CHECKPOINT
+        goes_on = f"; the same command goes on from {kept}" if kept and kept.is_dir() else ""
+        text = f"stopped by {signal.Signals(number).name} before it was done{goes_on}"
+        screen.print(text, style="bold red", soft_wrap=True, markup=False)
+        raise typer.Exit(128 + number) from None
     except (*likely, RuntimeError, TypeError, ValueError) as error:
         if os.environ.get("JAXCLUSTER_DEBUG"):
             raise
@@ -95,6 +111,28 @@ def errors():
             text = f"{type(error).__name__}: {text} (JAXCLUSTER_DEBUG=1 shows where)"
         screen.print(f"error: {text}", style="bold red", soft_wrap=True, markup=False)
         raise typer.Exit(1) from None
+
+
+@contextmanager
+def _signals_raise():
+    """Raise KeyboardInterrupt at signals that end a command, so that scratch files go first.
+
+    One that is ignored, as SIGHUP under nohup, stays so.
+    """
+
+    def stop(number, _):
+        raise KeyboardInterrupt(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = [getattr(signal, n) for n in ("SIGHUP", "SIGTERM") if hasattr(signal, n)]
+        handled = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, stop) for number in handled}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
