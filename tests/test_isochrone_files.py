@@ -258,6 +258,7 @@ MISUSE = {
     "names": ([CMD.replace("logL", "") + cmd_rows()], "12 columns of numbers, 11 names"),
     "no rows": ([CMD], "a header but no rows"),
     "nan": ([CMD + cmd_rows(band=np.nan)], "4 values of Gmag are not finite at .M/H. = 0"),
+    "nan age": ([CMD + cmd_rows(0.0, np.nan)], "4 values of logAge are not finite; remove"),
     "twice": ([CMD + cmd_rows()] * 2, "two isochrones at .M/H. = 0, log age = 8"),
     "missing": (
         [CMD + cmd_rows(m, a) for m, a in ((0.0, 8.0), (0.1, 8.0), (0.1, 8.5))],

@@ -444,7 +444,13 @@ def test_missing_columns_are_all_named():
         ({}, (), {}, "are none"),
         ({}, ("pmra",), {"limits": (8, 18)}, "need a band in columns, found"),
         ({}, ("G",), {"limits": (18, 8)}, r"limits: expected .*found \(18, 8\)"),
-        ({}, ("G",), {"colour_error_floor": -1}, "colour_error_floor: expected 0 or more"),
+        (
+            {},
+            ("G",),
+            {"colour_error_floor": -1},
+            "colour_error_floor: .* 0 to 1 mag, found -1",
+        ),
+        ({}, ("G",), {"colour_error_floor": 100}, "expected 0 to 1 mag, found 100"),
         (
             {},
             ("G",),

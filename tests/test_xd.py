@@ -161,11 +161,10 @@ def test_acceleration_never_falls_and_goes_as_far_with_fewer_passes():
     options = {"key": KEY, "init": close, "max_passes": 5000, "tolerance": 1e-10}
     slow = xd.fit(stars, 2, method="em", **options)
     assert slow.converged
-    for method in ("lbfgs", "squarem"):
-        quick = xd.fit(stars, 2, method=method, **options)
-        assert quick.converged
-        assert quick.mean_log_likelihood >= slow.mean_log_likelihood - 1e-7
-        assert quick.passes < 0.7 * slow.passes
+    quick = xd.fit(stars, 2, **options)
+    assert quick.converged
+    assert quick.mean_log_likelihood >= slow.mean_log_likelihood - 1e-7
+    assert quick.passes < 0.7 * slow.passes
 
 
 def test_zero_tolerance_takes_all_passes_and_equal_shapes_compile_once():

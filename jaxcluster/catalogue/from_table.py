@@ -82,8 +82,8 @@ def from_table(
         raise ValueError(f"limits and magnitude_column need a band in columns, found {columns}")
     if limits and not limits[0] < limits[1]:
         raise ValueError(f"limits: expected (brightest, faintest), found {limits}")
-    if not 0 <= colour_error_floor < np.inf:
-        raise ValueError(f"colour_error_floor: expected 0 or more, found {colour_error_floor}")
+    if not 0 <= colour_error_floor < 1:
+        raise ValueError(f"colour_error_floor: expected 0 to 1 mag, found {colour_error_floor:g}")
     read = Reader(table)
     if first and magnitude_column:
         read.prefer(first, magnitude_column)

@@ -189,16 +189,11 @@ def _outer(v):
 
 
 def _start(t, k: int, rng):
-    """k-means++ centres, five rounds of k-means, and the Gaussians of the clusters."""
-    centres = t[rng.integers(len(t))][None]
-    for _ in range(k - 1):
-        d2 = ((t[:, None] - centres) ** 2).sum(-1).min(1)
-        centres = np.concatenate([centres, t[rng.choice(len(t), p=d2 / d2.sum())][None]])
-    for _ in range(5):
-        label = ((t[:, None] - centres) ** 2).sum(-1).argmin(1)
-        centres = np.array(
-            [t[label == j].mean(0) if (label == j).any() else centres[j] for j in range(k)]
-        )
+    """Gaussians of k clusters of points: k-means++ (Arthur & Vassilvitskii 2007), five rounds."""
+    from scipy.cluster.vq import kmeans2  # late: the package's import does without
+
+    apart = t + 1e-6 * rng.normal(size=t.shape)  # k-means++ divides by distances
+    centres, label = kmeans2(apart, k, iter=5, minit="++", rng=rng)
     count = np.bincount(label, minlength=k) + 1.0
     covs = [np.cov(t[label == j].T) if count[j] > 4 else np.eye(2) / k for j in range(k)]
     return count / count.sum(), centres, np.array(covs) + 0.01 * np.eye(2)

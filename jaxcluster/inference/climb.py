@@ -49,8 +49,8 @@ def climb(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Adam (Kingma & Ba 2015), each start by itself, steps that fall from 0.1 to 0.
 
-    Isochrones are interpolated linearly, so that a posterior is full of kinks, at which methods
-    that learn its curvature on the way stop.
+    The curvature of a posterior jumps at every node of the isochrones, and methods that learn it on
+    the way stop there. Six lines of numpy: optax takes 0.8 s to import and 0.2 s to compile.
 
     Returns:
         The ends [n, d], and the log posterior at each.
@@ -62,6 +62,18 @@ def climb(
         rate = 0.05 * (1.0 + np.cos(np.pi * step / steps)) / (1.0 - 0.9 ** (step + 1))
         z = z + rate * mean / (np.sqrt(square / (1.0 - 0.999 ** (step + 1))) + 1e-8)
     return z, gradient(z)[0]
+
+
+def differences(
+    function: Callable[[np.ndarray], np.ndarray],
+    at: Float[np.ndarray, "n d"],
+    step: Float[np.ndarray, "n d"],
+) -> Float[np.ndarray, "n d m"]:
+    """Central differences of a function of rows, [·, d] → [·, m], along each coordinate."""
+    n, d = at.shape
+    offset = step[..., None] * np.eye(d)
+    up, down = (function((at[:, None] + s * offset).reshape(-1, d)) for s in (1, -1))
+    return (up - down).reshape(n, d, -1) / (2.0 * step[..., None])
 
 
 def curvature(
@@ -77,12 +89,9 @@ def curvature(
         tops: maxima.
         widest: variance of flat directions, and of those that a kink turns downwards.
     """
-    n, d = tops.shape
-    step, hessian = np.full((n, d), 0.01), np.empty((n, d, d))
+    step = np.full(tops.shape, 0.01)
     for _ in range(2):
-        offset = step[..., None] * np.eye(d)
-        up, down = (gradient((tops[:, None] + s * offset).reshape(-1, d))[1] for s in (1, -1))
-        hessian = -(up - down).reshape(n, d, d) / (2.0 * step[..., None])
+        hessian = -differences(lambda rows: gradient(rows)[1], tops, step)
         hessian = 0.5 * (hessian + hessian.transpose(0, 2, 1))
         steepness = np.maximum(np.diagonal(hessian, axis1=1, axis2=2), 1.0 / widest)
         step = np.sqrt(2.0 / steepness)

@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray
 
 from jaxcluster.density.keys import as_key
+from jaxcluster.inference.climb import differences
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.model import Model, Parameters
@@ -88,8 +89,11 @@ def maximum_likelihood(
     parameters = describe(top.x)
     _, rebuild = ravel_pytree(parameters)
     # differences: what second derivatives take to compile is many times the rest
-    hessian = _differences(lambda row: objective(row)[1], top.x)
-    jacobian = _differences(lambda row: np.asarray(ravel_pytree(describe(row))[0]), top.x)
+    at, steps = top.x[None], np.full((1, len(top.x)), STEP)
+    hessian, jacobian = (
+        differences(lambda rows, f=f: np.stack([f(row) for row in rows]), at, steps)[0].T
+        for f in (lambda row: objective(row)[1], lambda row: ravel_pytree(describe(row))[0])
+    )
     errors, hessian = np.full(len(jacobian), np.nan), 0.5 * (hessian + hessian.T)
     curvatures = np.linalg.eigvalsh(hessian)
     if curvatures[0] > FLAT * curvatures[-1]:
@@ -102,9 +106,3 @@ def maximum_likelihood(
         at_bound=[n for n in flat.bijections if np.abs(z[n]).max() > FAR],
         agree=sum(end.fun < top.fun + 0.01 for end in ends),
     )
-
-
-def _differences(function, at):
-    """Derivatives of a vector by central differences [m, d]."""
-    steps = STEP * np.eye(len(at))
-    return np.stack([(function(at + s) - function(at - s)) / (2 * STEP) for s in steps], axis=1)

@@ -100,11 +100,15 @@ def _blocks(
 
 
 def _require(path: Path, columns: _Columns, *names: str) -> None:
+    """Refuse a file without these columns, or with something else than numbers in them."""
     if missing := [name for name in names if name not in columns]:
         raise ValueError(
             f"{path}: no column {', '.join(missing)}; found {', '.join(columns)}. "
             "Download the full isochrone table"
         )
+    for name in names:
+        if bad := np.sum(~np.isfinite(columns[name])):
+            raise ValueError(f"{path}: {bad} values of {name} are not finite; remove these rows")
 
 
 def _isochrone(

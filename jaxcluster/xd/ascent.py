@@ -1,23 +1,21 @@
 """Expectation maximisation of the deconvolved mixture, plain or with longer steps between.
 
-The update is that of `xd.sums`. Every other way from one mixture to the next (`xd.lbfgs`,
-`xd.squarem`) is only tried: where it leads to a lower likelihood, the update of where it began
-takes its place, which never does.
+The update is that of `xd.sums`. The longer steps of `xd.lbfgs` are only tried: where one leads to a
+lower likelihood, the update of where it began takes its place, which never does.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxcluster.xd import lbfgs as xd_lbfgs
-from jaxcluster.xd import squarem as xd_squarem
+from jaxcluster.xd import lbfgs
 from jaxcluster.xd.coordinates import diagonal, from_plane, gradient, parts_of, size_of, to_plane
 from jaxcluster.xd.sums import Observed, Parameters, sums
 
-METHODS: dict[str, Any] = {"lbfgs": xd_lbfgs, "squarem": xd_squarem, "em": None}
+METHODS = ("lbfgs", "em")
 NARROWEST = 1e-10  # eigenvalue of V in units of the component's largest one
 
 
@@ -85,21 +83,6 @@ def log_prior(mixture: Parameters, prior: Prior) -> Float[Array, ""]:
     return total - 0.5 * penalty.sum()
 
 
-class Seen(NamedTuple):
-    """What a method of longer steps knows after a pass."""
-
-    here: Parameters
-    root: Float[Array, "k d d"]  # Cholesky factors there
-    theta: Float[Array, " t"]  # and its coordinates
-    slope: Float[Array, " t"]  # and the gradient by them
-    theta_before: Float[Array, " t"]  # those of the pass before
-    slope_before: Float[Array, " t"]
-    update: Parameters  # of `here`
-    by_update: Bool[Array, ""]  # whether `here` is the update of the pass before
-    count: Float[Array, ""]  # of stars
-    passes: Array
-
-
 class _State(NamedTuple):
     """Between two passes: `here` is where the next one goes."""
 
@@ -110,7 +93,7 @@ class _State(NamedTuple):
     slope: Float[Array, " t"]  # the gradient by them
     update: Parameters  # and its EM update
     tried: Bool[Array, ""]  # whether `here` is a longer step
-    memory: Any  # of the method
+    history: lbfgs.History
     little: Array  # passes in a row that gained little
     passes: Array
     converged: Bool[Array, ""]
@@ -124,7 +107,7 @@ def ascend(observed, start, prior, smallest, tolerance, max_passes, *, method: s
     Returns:
         The mixture, Σ_i n_i ln p(x_i) there, passes and whether the tolerance was reached.
     """
-    faster = METHODS[method]
+    plain = method == "em"
 
     def on(state: _State, found: Pass) -> _State:
         here = state.here
@@ -132,23 +115,22 @@ def ascend(observed, start, prior, smallest, tolerance, max_passes, *, method: s
         state = state._replace(
             here=found.update, best=here, value=found.value, update=found.update, little=little
         )
-        if faster is None:
+        if plain:
             return state._replace(converged=(tolerance > 0) & (little >= 1))
         root = jnp.linalg.cholesky(here.covs)
         theta = to_plane(here, root)
-        seen = Seen(
+        slope = gradient(here, root, found.share, found.by_means, found.by_covs, prior.fixed)
+        seen = lbfgs.Seen(
             here,
             root,
             theta,
-            gradient(here, root, found.share, found.by_means, found.by_covs, prior.fixed),
+            slope,
             state.theta,
             state.slope,
-            found.update,
-            ~state.tried & (state.passes > 0),
             observed.count.sum().astype(found.value.dtype),
             state.passes,
         )
-        far_theta, usable, memory = faster.propose(state.memory, seen)
+        far_theta, usable, history = lbfgs.propose(state.history, seen)
         far = from_plane(far_theta, here, prior.fixed)
         # what rounding would make of longer ones, `_positive` does for the update only
         narrowest = jnp.exp(2.0 * parts_of(far_theta, here)[2]).min(axis=1)
@@ -158,30 +140,25 @@ def ascend(observed, start, prior, smallest, tolerance, max_passes, *, method: s
         return state._replace(
             here=jax.tree.map(partial(jnp.where, tried), far, found.update),
             theta=theta,
-            slope=seen.slope,
+            slope=slope,
             tried=tried,
-            memory=memory,
+            history=history,
             converged=(tolerance > 0) & (little >= 2),
         )
 
     def back(state: _State, _: Pass) -> _State:
-        return state._replace(
-            here=state.update, tried=jnp.asarray(False), memory=faster.refused(state.memory)
-        )
+        return state._replace(here=state.update, tried=jnp.asarray(False))
 
     def one(state: _State) -> _State:
         found = _pass(observed, state.here, prior, smallest)
-        if faster is None:
-            after = on(state, found)
-        else:
-            given_up = state.tried & ~(found.value >= state.value)
-            after = jax.lax.cond(given_up, back, on, state, found)
+        given_up = state.tried & ~(found.value >= state.value)
+        after = on(state, found) if plain else jax.lax.cond(given_up, back, on, state, found)
         return after._replace(passes=state.passes + 1)
 
     lowest, no, zero = jnp.asarray(-jnp.inf), jnp.asarray(False), jnp.zeros((), int)
     nowhere = jnp.zeros(size_of(start), start.means.dtype)
-    memory = None if faster is None else faster.begin(nowhere)
-    state = _State(start, start, lowest, nowhere, nowhere, start, no, memory, zero, zero, no)
+    history = lbfgs.begin(nowhere)
+    state = _State(start, start, lowest, nowhere, nowhere, start, no, history, zero, zero, no)
     # the last pass only says how good the last step was
     state = jax.lax.while_loop(lambda s: ~s.converged & (s.passes <= max_passes), one, state)
     log_likelihood = state.value - log_prior(state.best, prior)

@@ -14,7 +14,7 @@ from jaxcluster.xd.sums import Parameters
 
 
 def diagonal(matrices: Float[Array, "k d d"]) -> Float[Array, "k d"]:
-    """Of each matrix."""
+    """The diagonal of each matrix."""
     return jnp.diagonal(matrices, axis1=1, axis2=2)
 
 
@@ -64,15 +64,15 @@ def gradient(
     by_covs: Float[Array, "k d d"],
     fixed: Parameters,
 ) -> Float[Array, " t"]:
-    """Gradient by the plane's coordinates.
+    """∂ ln L/∂θ at a mixture, 0 along what is fixed.
 
     Args:
-        mixture: where.
-        root: Cholesky factors of its covariances.
-        share: stars of each component.
-        by_means: gradient by μ.
-        by_covs: and by V.
-        fixed: what is kept.
+        mixture: at which it is taken.
+        root: Cholesky factors L of its covariances.
+        share: Q_k, the stars of each component.
+        by_means: ∂ ln L/∂μ.
+        by_covs: ∂ ln L/∂V.
+        fixed: booleans, true for what keeps its value.
     """
     free = jnp.where(fixed.weights, 0.0, mixture.weights)
     share = jnp.where(fixed.weights, 0.0, share)

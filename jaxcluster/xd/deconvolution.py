@@ -2,8 +2,8 @@
 
     p(x_i) = Σ_k w_k N(x_i | R_i μ_k, R_i V_k R_iᵀ + S_i)
 
-by expectation maximisation (`xd.sums`, `xd.ascent`), whose steps L-BFGS (`xd.lbfgs`) or SQUAREM
-(`xd.squarem`) lengthens; the likelihood never falls.
+by expectation maximisation (`xd.sums`, `xd.ascent`), whose steps L-BFGS (`xd.lbfgs`) lengthens; the
+likelihood never falls.
 
 Priors, both off by default (Bovy, Hogg & Roweis 2011, sec. 4.1): `covariance_prior` W changes the
 update to V ← (Q V + W) / (Q + 1), the maximum of L Π_k |V_k|^(−½) exp(−½ tr W V_k⁻¹);
@@ -113,7 +113,7 @@ def fit(
         k: components.
         key: random key of the starts.
         init: where to begin; by default the best of `starts` k-means++ after 20 passes each.
-        method: "lbfgs"; "squarem", which needs some more passes; "em", several times as many.
+        method: "lbfgs"; "em" needs several times as many passes.
         max_passes: passes over all stars at most, and again after each move.
         tolerance: stop when a pass gains less ln L per star; 0 takes all `max_passes`. Plain EM
             creeps: at 1e-5 per star it stops 2e-4 below where it would end.
@@ -231,7 +231,7 @@ def _check(stars, k, init, method, fixed, projection) -> None:
     if not 0 < k <= n:
         raise ValueError(f"k: {k} components for {n} stars; expected 1 to {n}")
     if method not in METHODS:
-        raise ValueError(f"method: expected one of {list(METHODS)}, found {method!r}")
+        raise ValueError(f"method: expected {' or '.join(METHODS)}, found {method!r}")
     if init is None and projection is not None:
         raise ValueError("projection: components in other coordinates than the stars' need `init`")
     if unknown := set(fixed or {}) - set(Parameters._fields):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxcluster.xd.coordinates import diagonal, flat, parts_of
+from jaxcluster.xd.sums import Parameters
 
 PAIRS = 20  # steps remembered
 PLAIN = 4  # passes of EM before the first step
@@ -27,23 +28,31 @@ class History(NamedTuple):
     curvature: Float[Array, " m"]
 
 
+class Seen(NamedTuple):
+    """What is known after a pass over the stars."""
+
+    here: Parameters
+    root: Float[Array, "k d d"]  # Cholesky factors of the covariances
+    theta: Float[Array, " t"]  # coordinates
+    slope: Float[Array, " t"]  # the gradient by them
+    theta_before: Float[Array, " t"]  # those of the pass before
+    slope_before: Float[Array, " t"]
+    count: Float[Array, ""]  # of stars
+    passes: Array  # before this one
+
+
 def begin(theta: Float[Array, " t"]) -> History:
     """Return what is remembered before the first step."""
     zero = jnp.zeros((PAIRS, len(theta)), theta.dtype)
     return History(zero, zero, zero[:, 0])
 
 
-def propose(history: History, seen):
+def propose(history: History, seen: Seen):
     """Return θ after a step from `seen.here`, whether it is of use, and what is remembered now."""
     step, change = seen.theta - seen.theta_before, seen.slope_before - seen.slope
     history = _remembered(history, step, change, seen.passes > 0)
     step, rise = _direction(history, seen)
     return seen.theta + step, (rise > 0) & (seen.passes >= PLAIN), history
-
-
-def refused(history: History) -> History:
-    """Return what is remembered after a step that led down: the same."""
-    return history
 
 
 def _like_em(slope, seen):

@@ -47,13 +47,16 @@ def largest_excess(
     mixture: Parameters,
     rng: np.random.Generator,
 ) -> Excess | None:
-    """The most significant excess, (n − e) / √max(e, 1); None where no place has any.
+    """The excess of n stars over e expected ones with the largest (n − e) / √max(e, 1).
 
     Args:
-        x: of the stars; those with a NaN are left out.
+        x: of the stars; those with a NaN are left out, and of more than 20 000 some.
         noise: their covariances.
-        mixture: that they are compared with.
-        rng: of the draws, and of the stars where these are many.
+        mixture: what they are compared with.
+        rng: of the draws from the mixture, and of the choice of stars.
+
+    Returns:
+        None where no star has more stars near than expected, or the median noise has no width.
     """
     from scipy.spatial import KDTree  # late: the package's import does without
 
