@@ -1,32 +1,4 @@
 """Mean ln φ of held-out field stars: the published recipe beside `fit_field` and its parts.
-
-Run with `python benchmarks/field_density.py [../shared/data] [splits]`. Measured on 2 shared
-cores, 8 splits (2 for all stars), 600 stars held out; "to come" is the fit's own estimate of
-what more field stars would gain. The last four columns are DESIGN.md's figures (published,
-kernels, Gaussians, stack); its splits, and its limits for Berkeley 25 and 26, are not known, so
-compare each stack with the published recipe beside it.
-
-    field      stars  published  kernels  Gaussians   stack  to come  CPU s  DESIGN.md
-    NGC 2682      50     -2.720   -2.192     -2.310  -2.189    0.134    0.9
-    NGC 2682     100     -2.462   -2.142     -2.136  -2.110    0.079    1.0  -2.55 -2.36 -2.32 -2.30
-    NGC 2682     200     -2.279   -2.083     -2.081  -2.064    0.069    1.4
-    NGC 2682     500     -2.139   -2.053     -2.035  -2.031    0.026    2.2  -2.22 -2.23 -2.19 -2.17
-    NGC 2682    4253     -2.063   -2.038     -2.027  -2.024    0.012   17.3  -2.10 -2.16 -2.11 -2.10
-    Berkeley 25   50     -2.066   -1.582     -1.695  -1.580    0.102    0.7
-    Berkeley 25  100     -1.795   -1.525     -1.598  -1.514    0.121    1.3  -1.92 -1.76 -1.77 -1.73
-    Berkeley 25  200     -1.638   -1.493     -1.533  -1.492    0.084    1.7
-    Berkeley 25  500     -1.543   -1.465     -1.493  -1.464    0.048    2.3  -1.64 -1.61 -1.70 -1.61
-    Berkeley 25 1024     -1.466   -1.427     -1.398  -1.399    0.034    4.8
-    Berkeley 26   50     -2.117   -1.637     -1.735  -1.626    0.191    0.8
-    Berkeley 26  100     -1.830   -1.601     -1.628  -1.582    0.100    1.4  -1.84 -1.71 -1.75 -1.69
-    Berkeley 26  200     -1.660   -1.531     -1.506  -1.512    0.050    1.5
-    Berkeley 26  500     -1.570   -1.505     -1.492  -1.489    0.019    2.0  -1.59 -1.62 -1.60 -1.57
-    Berkeley 26 1521     -1.490   -1.450     -1.449  -1.444    0.009    7.1
-
-Over its published recipe the stack gains 0.35, 0.11, 0.04 nat with 100, 500, 4253 stars of
-NGC 2682 (DESIGN.md: 0.25, 0.05, 0.00), 0.28 and 0.08 with 100 and 500 of Berkeley 25 (0.19,
-0.03), 0.25 and 0.08 of Berkeley 26 (0.15, 0.02). Gaussians fitted to the *truncated* density gain
-most, then kernel widths chosen by an honest leave-one-out, and the mirrored kernels.
 """
 
 import sys

@@ -1,38 +1,9 @@
 """Extreme deconvolution: time of a pass, passes needed, memory, and the path of Bovy's code.
 
-    python benchmarks/xd.py pass       CPU seconds per EM pass beside astroML and pygmmis
-    python benchmarks/xd.py converge   ln L against passes: L-BFGS, SQUAREM and EM
-    python benchmarks/xd.py memory     peak memory of a process that fits 10⁶ stars
-    python benchmarks/xd.py bovy       against what Bovy's code reaches from the same start
-
-On one core of an EPYC, the other busy, jax 0.10.2, K = 10, 2026-11-23.
-
-`pass`: CPU seconds, best of five, 10⁵ stars; beside it how many times ours (EM, float64) a peer
-takes. pygmmis 1.2.3 without its worker processes, astroML 1.0.2 on a fifth of the stars, times
-five; Bovy's C is quoted from the reference's README. Bars 0.045 (3-d) and 0.12 (5-d): met.
-
-              EM   float32   L-BFGS      pygmmis       astroML      Bovy's C, quoted
-    3-d   0.0170    0.0135   0.0174   1.05  62 ×   11.3  661 ×      0.58  34 ×
-    5-d   0.0509    0.0376   0.0464   2.87  56 ×   15.3  301 ×      1.16  23 ×
-
-`converge`, from the start in the reference; mean ln L, and passes to within 1e-4 per star of what
-the best has after 100 passes, of the method's own end and of the best end:
-
-                            after 100       1000   best of 100   own end   best end
-    10⁴, reference L-BFGS   −5.194550  −5.194405            88       348     > 1000
-                   SQUAREM  −5.195240  −5.194162           249       324        324
-                   EM       −5.196561  −5.194966        > 1000       485     > 1000
-    10⁵, simulated L-BFGS   −5.266991  −5.266991            19        19         19
-                   SQUAREM  −5.267008  −5.266991            24        24         24
-                   EM       −5.267066  −5.266994            89        87         89
-
-The 10⁴ have several maxima. Bar, after 100 passes within 1e-4 of the best: met by L-BFGS, the
-default.
-
-`memory`: 10⁶ stars, 3-d, 20 passes, 8 CPU s: peak 0.75 GB. Bar 0.6: MISSED. 0.27 before the data,
-0.42 with them.
-
-`bovy`: after 82 and 83 updates ln L per star differs by 6e-14 and 5e-15, parameters by 2e-11.
+    python -m benchmarks.xd.main pass       CPU seconds per EM pass beside astroML and pygmmis
+    python -m benchmarks.xd.main converge   ln L against passes: L-BFGS, SQUAREM and EM
+    python -m benchmarks.xd.main memory     peak memory of a process that fits 10⁶ stars
+    python -m benchmarks.xd.main bovy       against what Bovy's code reaches from the same start
 """
 
 import argparse

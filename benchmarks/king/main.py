@@ -1,148 +1,19 @@
 """Structure of clusters: against a reference, simulated truth, the binned fit, and the literature.
 
-    python benchmarks/king.py reference FOLDER              the maximum of king_synthetic.npz
-    python benchmarks/king.py simulations [N]               maximum likelihood and rings on truth
-    python benchmarks/king.py coverage [N] [SAMPLER]        68 and 95 % intervals at fixed truths
-    python benchmarks/king.py ranks [N] [SAMPLER] [FIRST]   of truths drawn from the prior
-    python benchmarks/king.py tails [N]                     what NUTS finds and fast leaves out
-    python benchmarks/king.py limits [N] [SAMPLER]          how often r_t is a limit, a right one
-    python benchmarks/king.py time                          a likelihood, NUTS, evidence; bars
-    python benchmarks/king.py clusters DATA [NAME]          real ones, beside Hunt & Reffert (2024)
+    python -m benchmarks.king.main reference FOLDER              the maximum of king_synthetic.npz
+    python -m benchmarks.king.main simulations [N]               maximum likelihood and rings on truth
+    python -m benchmarks.king.main coverage [N] [SAMPLER]        68 and 95 % intervals at fixed truths
+    python -m benchmarks.king.main ranks [N] [SAMPLER] [FIRST]   of truths drawn from the prior
+    python -m benchmarks.king.main tails [N]                     what NUTS finds and fast leaves out
+    python -m benchmarks.king.main limits [N] [SAMPLER]          how often r_t is a limit, a right one
+    python -m benchmarks.king.main time                          a likelihood, NUTS, evidence; bars
+    python -m benchmarks.king.main clusters DATA [NAME]          real ones, beside Hunt & Reffert (2024)
 
 FOLDER and DATA are folders, N clusters of each kind (100), SAMPLER nuts or fast, FIRST the first
 seed. Set-up of simulations: a circle of R = 30′, r_c 3′, background 0.2 arcmin⁻² (565 stars), N
 stars of the cluster expected in the circle, r_t 18′ (0.6 R) or 60′ (2 R), numbers Poisson's. Priors
 are the default ones, but their largest number of stars is from the expected number, not the found
 one: all clusters of a kind share one prior and one compilation. Measured 2026-11-23, one thread.
-
-`reference`: ln L -3654.075676 at the recorded maximum and at ours, as recorded (bar 1e-3: met);
-parameters agree to 1e-4, errors to 0.4 %; 0.2 CPU s.
-
-`simulations 100`, commit f310b10 (rows 1 to 3: 5a4ac93), circular clusters, free centre; the binned
-fit knows the centre and quotes no error of n_inside. Bias in units of the scatter, scatter over the
-median quoted error, shares within 1 and 2 errors [%]; of radii in the logarithm. "None" counts fits
-without a maximum within the prior's bounds or without errors; they are left out of the rest.
-
-                                    unbinned                       binned
-    N 50, r_t 18′      none 25                         none 25
-               r_core     +0.40    1.59    75    89     +0.39    0.96    85   100
-              r_tidal     -0.02    2.19    55    71     -0.18    0.82    72    96
-             n_inside     +0.17    1.23    59    92     +0.03
-           background     -0.02    1.21    65    91     -0.49    1.20    57    89
-    N 300, r_t 18′     none 0                          none 0
-               r_core     +0.13    1.15    65    92     +0.35    1.10    62    94
-              r_tidal     -0.04    1.06    70    95     -0.26    0.89    69    96
-             n_inside     +0.09    1.06    69    95     +0.03
-           background     -0.02    1.04    73    95     -0.39    1.03    65    94
-    N 1500, r_t 18′    none 0                          none 0
-               r_core     -0.14    0.99    68    94     +0.13    1.04    67    94
-              r_tidal     +0.21    1.08    68    94     +0.08    1.18    66    91
-             n_inside     +0.15    0.95    74    95     +0.44
-           background     -0.02    1.20    63    88     -0.39    1.25    63    88
-    N 50, r_t 60′      none 73                         none 50
-               r_core     +0.52    1.02    78    93     +0.53    0.67    92   100
-              r_tidal     -1.56    1.13    30    56     -1.66    0.64    46    76
-             n_inside     -0.31    1.16    59    78     -0.71
-           background     +0.44    1.26    70    89     -0.08    1.15    64    96
-    N 300, r_t 60′     none 27                         none 19
-               r_core     +0.48    0.93    73    95     +0.65    0.99    69    93
-              r_tidal     -0.58    0.84    55    73     -0.94    0.86    54    70
-             n_inside     -0.58    0.83    58    79     -0.93
-           background     +0.51    0.88    58    82     +0.63    0.75    65    85
-    N 1500, r_t 60′    none 15                         none 11
-               r_core     -0.01    1.00    72    94     +0.16    0.91    71    94
-              r_tidal     +0.19    1.02    75    93     +0.05    0.96    70    92
-             n_inside     +0.01    0.77    78    95     -0.04
-           background     +0.02    0.78    76    96     +0.02    0.85    78    96
-
-With 300 stars or more and the edge inside, errors are right; the binned fit then has the background
-0.4 of its scatter too low (errors from the counts found weigh low counts more). Errors
-of 50 stars, and of r_t outside the footprint, are no guide, and those left after the fits without a
-maximum are a biased choice.
-
-`coverage 100`, nuts, ellipticity 0.2, 2.0 and 3.8 CPU s each: mean rank of the truth, 68 and 95 %
-intervals [%], to be expected with a scatter of 5 and 2.
-
-                       N 300, r_t 18′            N 1500, r_t 60′
-               r_core  0.53 ± 0.03   69    98    0.57 ± 0.03   70    95
-              r_tidal  0.46 ± 0.03   74    94    0.36 ± 0.03   58    92
-             n_inside  0.45 ± 0.03   62    93    0.38 ± 0.03   60    91
-           background  0.55 ± 0.03   75    97    0.62 ± 0.03   55    93
-          ellipticity  0.57 ± 0.03   63   100    0.47 ± 0.03   73    97
-             x_centre  0.49 ± 0.03   73    93    0.46 ± 0.03   74    97
-
-Where the edge is not seen the posterior reaches to the end of the prior at 10 R, so that a fixed
-truth of 2 R lies low in it: ranks at fixed truths need not be uniform. With truths drawn from the
-prior (n_inside 30 to 150, background 0.1 to 0.2 arcmin⁻²) they must be. `ranks`; p of Kolmogorov
-and Smirnov:
-
-                 60 nuts          60 fast          100 nuts 4000    100 fast 4000
-         r_core  .44  60  90 .28  .45  53  88 .13  .50  63  95 .50  .51  60  91 .34
-        r_tidal  .57  53  95 .03  .58  47  90 .01  .48  69  99 .28  .48  70  93 .31
-       n_inside  .57  62  93 .15  .58  60  90 .05  .50  72  93 .71  .50  71  92 .92
-     background  .48  68  93 .71  .48  68  92 .78  .47  66  95 .34  .48  66  95 .26
-    ellipticity  .48  67  95 .44  .48  72  95 .47  .46  69  94 .12  .47  67  96 .24
-       x_centre  .53  78  98 .17  .53  75  98 .28  .50  68  91 .96  .50  69  90 .97
-
-Mean ranks have errors of 0.04 and 0.03; fast and nuts have the same clusters. By NUTS all is as it
-should be in the 100, in the 60 the 53 % of r_tidal are 2.5 errors off. The columns of fast are
-those of 562e9b8, when it lost tails. Now:
-
-`tails 100`, the same clusters as 100 nuts 4000: what of NUTS's draws lies outside fast's central
-95 % intervals (5 but for both's noise), and fast's widths over NUTS's (radii: of the logarithm);
-on the left when all draws made its posterior (9b2d997 with this file, 12 776 evaluations in the
-median), on the right now that only draws that did not fit their proposal do (15 448 evaluations,
-1.5 CPU s; Pareto k above 0.7 in 7, nested sampling in 1):
-
-                                   all draws                          now
-                      outside [%]  width least most   outside [%]  width least most
-               r_core   7.4 ± 0.4   0.97  0.62  1.65    5.4 ± 0.2   1.01  0.77  1.91
-              r_tidal   6.8 ± 0.2   0.97  0.78  1.28    5.2 ± 0.2   1.01  0.84  1.33
-             n_inside   5.6 ± 0.1   1.00  0.92  1.18    5.2 ± 0.1   1.00  0.91  1.09
-           background   5.5 ± 0.1   1.00  0.90  1.09    5.2 ± 0.1   1.00  0.91  1.11
-          ellipticity   5.1 ± 0.1   1.00  0.93  1.19    5.2 ± 0.1   0.99  0.92  1.11
-             x_centre   5.3 ± 0.1   0.99  0.87  1.11    5.3 ± 0.1   0.99  0.91  1.11
-
-`limits 100`, nuts: of 100 clusters, r_t a limit (95 %), and how many of them below the truth; a
-limit beside a median; nothing; a median alone. Where the edge is not seen in many stars 11 limits
-of 99 are above the truth, not 5: the posterior reaches to the end of the prior at 10 R, and a truth
-of 2 R lies low in it.
-
-                           limit  < truth    both  < truth  nothing  value
-           N 50, r_t 60′      95    95/95       0        -        5      0
-          N 300, r_t 60′      98    98/98       0        -        0      2
-         N 1500, r_t 60′      88    77/88      11    11/11        0      1
-     N 300, r_t 27′, b 2      95    88/95       0        -        0      5
-           N 50, r_t 18′      95    87/95       0        -        1      4
-         N 1500, r_t 18′       0        -       0        -        0    100
-
-`time`, compiled, CPU s:
-
-    one likelihood of 10⁵ stars      0.7 ms (bar 2: met), with its gradient 1.8 ms
-    NUTS of 2000 stars               1.4, and 4.8 in a new process + 12 s of compiling (bar 20: met)
-    evidence of two profiles         2.0, and 4.3 in a new process + 7 s (bar 60: met)
-    peak memory                      1.3 GB, 0.35 after the imports
-
-`clusters`, fast, 12 to 14 CPU s each, compiling included; M 67 and M 50 also after `find_members`,
-P > 0.5.
-
-                   stars   within  β  r_c            r_t               ln Z          H & R r_c, r_t
-    NGC 2168        1718    65.2′  2  12.7 ± 1.1     75 + 17 − 8, >63  -3905.34      15.9, 46.0
-                                   1  5.7 + 0.9-0.7  42.9 ± 2.0        -3916.53
-    NGC 2682        6154    30.0′  2  6.2 ± 0.9      > 66              -1182.52      10.8, 35.8
-                                   1  2.5 ± 0.6      > 37              -1175.00
-    NGC 2682 P>0.5  1504    30.0′  2  6.5 ± 0.6      > 88              -1942.22
-                                   1  2.3 ± 0.4      35 + 8 − 6, > 27  -1932.51
-    NGC 2323 P>0.5   832    42.0′  2  5.7 ± 0.6      > 67              -1840.79      10.7, 36.9
-                                   1  2.2 ± 0.5      30.6 + 2.8 − 2.1  -1847.60
-    Pleiades        1939   330.0′  2  51.8 ± 3.7     963 ± 220, > 664  -10609.87     59.2, 282.6
-                                   1  16.3 ± 2.2     299 ± 12          -10613.82
-
-Errors of ln Z are 0.03 to 0.06. Of M 35 the paper has r_c 7.97 ± 1.20′, r_cl 36.69 ± 1.86′ and β =
-1 from binned counts with a field; members alone prefer β = 2 by 11.2 in ln Z, and what β = 1 would
-make of them is 1.5 (r_c) and 2.3 (r_t) of both errors away from the paper. r_t hangs on β as much
-as on the data. Where Hunt & Reffert's r_t is below our limit, ours is that of a profile that keeps
-its form beyond the footprint.
 """
 
 import argparse

@@ -1,88 +1,14 @@
 """Evidence: samplers against analytic values, mock clusters, and dynesty on the shipped mock.
 
-    python benchmarks/evidence.py analytic [SEEDS]                   7 parameters, closed forms
-    python benchmarks/evidence.py nested [SEEDS [LIVE [INNER]]]      the same, nested sampling
-    python benchmarks/evidence.py mocks [SEEDS]              two mock clusters, scatter of `fast`
-    python benchmarks/evidence.py searches [N]               what single searches on them miss
-    python benchmarks/evidence.py dynesty [LIVE]             the cluster of `jaxcluster demo`
+    python -m benchmarks.evidence.main analytic [SEEDS]                   7 parameters, closed forms
+    python -m benchmarks.evidence.main nested [SEEDS [LIVE [INNER]]]      the same, nested sampling
+    python -m benchmarks.evidence.main mocks [SEEDS]              two mock clusters, scatter of `fast`
+    python -m benchmarks.evidence.main searches [N]               what single searches on them miss
+    python -m benchmarks.evidence.main dynesty [LIVE]             the cluster of `jaxcluster demo`
 
 Problems: a correlated Gaussian of about 17 nats; two Gaussians of weights 0.3 and 0.7, five
 widths apart in each of two coordinates; a curved one, x1 ~ N(0, 1), x2 | x1 ~ N(x1²/2, 0.2), and
 five narrow Gaussians. All in boxes, so ln Z is minus the log of the box's volume.
-
-`analytic 100` (fast, asked for 0.1), one core, 2026-11-22; quoted is the root mean square:
-
-    problem       error     scatter      quoted       ratio       worst evaluations       CPU s
- correlated       0.004       0.021       0.023        0.92        2.91       11325         1.1
-  two modes       0.001       0.022       0.024        0.92        2.80       11589         1.0
-     curved      -0.004       0.036       0.036        0.99        2.85       12590         1.5
-
-None fell back. 2400 or more evaluations are gradients of climbs. `analytic 20` since the posterior
-is made of draws that did not fit their proposal (2026-11-23): ratios 1.04, 0.84, 0.80, quoted 0.017
-to 0.020, worst 2.4; 11 691 to 14 169 evaluations, 0.7 to 1.2 CPU s; 5.1, 5.3 and 5.2 ± 0.07 % of
-exact draws lie outside 95 % intervals.
-
-Nested sampling, before bounded parameters went through Φ. Measured on one core, 2026-11-22.
-The default is 3 slices a parameter, here 21.
-Mean error of ln Z over the seeds ± its standard error, and the worst in quoted errors:
-
-    seeds live slices   quoted   correlated         two modes          curved            evaluations
-        5  400      7    0.21    0.09 ± 0.09  1.6   -0.01 ± 0.12  1.8   0.32 ± 0.10  3.5    335 000
-        5  400     14    0.21   -0.09 ± 0.07  1.4    0.14 ± 0.09  2.1   0.17 ± 0.12  2.7    670 000
-        5  400     21    0.21   -0.06 ± 0.12  1.8   -0.05 ± 0.06  0.9   0.18 ± 0.03  1.4  1 010 000
-        5  400     35    0.21    0.03 ± 0.10  1.9   -0.09 ± 0.10  1.8   0.05 ± 0.07  1.4  1 680 000
-       10  100     21    0.42   -0.07 ± 0.21  3.0   -0.04 ± 0.13  1.9   0.13 ± 0.14  1.9    253 000
-       10   50     21    0.57    0.31 ± 0.19  2.0    0.23 ± 0.19  1.8   0.66 ± 0.23  4.2    126 000
-       10   50     35    0.57    0.36 ± 0.18  2.1   -0.39 ± 0.22  2.5   0.14 ± 0.17  1.6    214 000
-
-4 to 8 CPU s a run at 400 live points, 6 s of compiling. Too few slices leave ln Z too high, most on
-the curved problem, where new points are not yet independent of the ones they start from.
-
-In coordinates through Φ, `nested 100 50` and `nested 100 50 35` (100 seeds, 50 live points, 0.6 and
-0.8 CPU s a run):
-
-    problem  slices       error     scatter      quoted       ratio       worst evaluations
- correlated      21       0.196       0.586       0.599        0.98        2.89      127529
-                 35       0.057       0.610       0.602        1.01        3.74      213405
-  two modes      21       0.060       0.620       0.592        1.05        2.79      125335
-                 35       0.149       0.554       0.589        0.94        2.87      207950
-     curved      21       0.591       0.607       0.588        1.03        3.26      122066
-                 35       0.303       0.646       0.591        1.09        3.22      205953
-
-The scatter is as quoted; the curved one is biased by one or half a quoted error, with so few live
-points.
-
-`mocks 10`, fast, 96 × 6 cells, 2026-11-23, before and since the posterior is made of draws that did
-not fit their proposal:
-
-    problem       error     scatter      quoted       ratio       worst evaluations       CPU s
-    shipped           -       0.034       0.045        0.77        1.13       18222        10.0
-   in field           -       0.037       0.049        0.77        1.29       22027        20.8
-    shipped           -       0.019       0.024        0.81        1.17       21192        10.7
-   in field           -       0.020       0.024        0.84        1.29       24597        22.9
-
-Of 20 seeds, before population's gathers and vectors became quicker, and at commit adf68c5 with ends
-of climbs at the same maximum counted once (one seed of the first mock 0.16 off there):
-
-    shipped           -       0.043       0.044        0.96        2.19       18666        20.9
-   in field           -       0.058       0.051        1.13        2.75       23313        37.4
-    shipped           -       0.054       0.043        1.25        3.82       18736        10.1
-   in field           -       0.048       0.047        1.02        2.94       21891        23.3
-
-None fell back. The second mock has a wrong, broad maximum at ln Z = -529 (log age 8.5 and distance
-modulus 13.9 instead of 9.5 and 12.0), in which two searches without climbs agreed at seed 11
-(commit b3a76ea: scatter / quoted 219).
-
-`dynesty 100`, the mock of `jaxcluster demo` at 96 × 6 cells, 2026-11-23. By `fast` ln Z is
--133.55 ± 0.05 in 17 304 evaluations, 12 CPU s. By dynesty, from the same jitted likelihood:
-
-    sample           live   ln Z              evaluations  CPU s
-    rwalk             100   -133.01 ± 0.51         91 069     47
-    rslice, 6 slices  100   -133.55 ± 0.52        110 876     49
-
-so at a tenth of dynesty's error in a quarter of its time; dynesty's time at that error would be a
-hundred times as long. Its random walks with 200 live points were 3.2 quoted errors too high in an
-earlier state.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Time of the kernel: value and gradient, dense and local, in either precision.
 
-`python benchmarks/kernel.py [--quick]` measures n stars on a bent sequence of nine magnitudes, with
+`python -m benchmarks.kernel.main [--quick]` measures n stars on a bent sequence of nine magnitudes, with
 errors of 0.003 to 0.03 mag, against k cells in order along it (as many as NGC 2682's fit has):
 
     dense   `log_density`, all pairs          local   `log_density_local`, pairs within reach
@@ -11,27 +11,6 @@ in turn in one process: figures in one line compare. `peer` is the value and gra
 sum by plain autodiff of numpyro's `MixtureSameFamily` of `MultivariateNormal`, over the dense
 kernel's, where its n × k arrays fit in memory. `|Δ|` is the largest difference in ln(field + p) of
 one star, local in this precision against dense in float64.
-
-On one core of an EPYC, the other busy, jax 0.10.2, 2026-11-22:
-
-        n     k  pairs    dense   +grad   local   +grad  10⁹/s  ratio: dense  local  peer    |Δ|
-      100   500  float32    0.20    0.70    0.09    0.45   0.25           3.5    4.8    34  4e-06
-      100   500  float64    0.37    1.51    0.11    0.55   0.13           4.0    5.2    16  2e-13
-      100  5760  float32    1.60    7.14    0.30    2.49   0.36           4.5    8.3    36  4e-06
-      100  5760  float64    3.76   11.37    0.60    4.04   0.15           3.0    6.7    32  1e-13
-     1228   500  float32    1.56    6.03    0.22    1.38   0.39           3.9    6.2    47  8e-06
-     1228   500  float64    3.96   12.58    0.48    3.31   0.15           3.2    6.9    32  2e-13
-     1228  5760  float32   27.96   80.04    1.08    7.20   0.25           2.9    6.6     –  1e-05
-     1228  5760  float64   38.40  128.40    1.93   20.14   0.18           3.3   10.4     –  2e-15
-    10000   500  float32   11.97   36.14    0.99    6.64   0.42           3.0    6.7     –  3e-05
-    10000   500  float64   25.79   75.57    2.19   13.71   0.19           2.9    6.3     –  2e-13
-    10000  5760  float32  165.32  660.99    9.15   59.20   0.35           4.0    6.5     –  2e-05
-    10000  5760  float64  332.90 1160.61   13.47  111.48   0.17           3.5    8.3     –  2e-15
-   100000  5760  float32    1888     –     132       –      –             –      –     –      –
-
-Skipping pairs makes a value 2 to 26 times faster, a value and gradient 2 to 11 times. The gradient,
-here by all arguments, costs 5 to 10 local values; models need it by w, μ and V only, one of the two
-passes (`benchmarks/ngc2682.py cost`). Compiling the functions of a line takes 9 to 13 s.
 """
 
 import argparse

@@ -1,51 +1,14 @@
 """Bayes factors against the wrong field, with few and many field stars, and what warns of them.
 
-    python benchmarks/robustness.py distances [SEEDS [FIGURE]]    fields of other distances
-    python benchmarks/robustness.py fractions [SEEDS [FIGURE]]    100 members in more and more field
-    python benchmarks/robustness.py alarms DATA [CLUSTER...]     real clusters, which are no alarm
+    python -m benchmarks.robustness.main distances [SEEDS [FIGURE]]    fields of other distances
+    python -m benchmarks.robustness.main fractions [SEEDS [FIGURE]]    100 members in more and more field
+    python -m benchmarks.robustness.main alarms DATA [CLUSTER...]     real clusters, which are no alarm
 
 The experiments of Li, Li & Shao (2025) on simulations, 96 × 6 cells. `distances`: 200 field stars
 1.5 to 2.5 kpc away and no cluster; the field of the same distances, and four others. `fractions`:
 the same 100 members with field fractions from 0 to 0.9. `alarms`: DATA is the folder of real data;
 stars of gaia_fields within 3 σ of a cluster's proper motion and parallax, the field those of like
 parallax and other proper motion.
-
-`distances 2`, log10 BF ± field (sampling: 0.03 at most), model scatter [mag] and gap (`compare`),
-2026-11-23:
-
-    field [kpc]   seed 0                        seed 1
-    1.5-2.5        -2.0 ±  0.0  0.03  -0.01      -1.6 ±  0.4  0.06   0.02
-    0.3-1.0       443.6 ± 25.7  0.10   4.70     347.6 ± 17.6  0.10   3.61
-    0.8-1.5       113.4 ±  5.2  0.10   1.38      78.8 ±  2.7  0.09   0.92
-    2.5-4.0         5.5 ±  0.6  0.10   0.12      11.5 ±  0.8  0.08   0.28
-    0.0-8.0        14.2 ±  0.8  0.10  -0.15      63.9 ±  8.4  0.11   0.41
-
-A scatter above 0.06 mag (and five expected members) is flagged: all eight wrong fields are, none of
-the right ones; so it was with three seeds of an earlier state.
-
-`alarms`, log10 BF ± field, model scatter, gap; four of 16 real clusters are flagged,
-wrongly; their scatter is that of wrong fields:
-
-    Berkeley 17   73.8 ±  7.4  0.060 -0.04 flag    NGC 2204   467.9 ± 15.7  0.020  1.02
-    IC 166       147.0 ±  9.2  0.122  0.00 flag    NGC 2243   371.3 ± 38.6  0.014  0.56
-    King 5        95.3 ±  6.3  0.048  0.45         NGC 2301   149.5 ± 17.8  0.017  0.15
-    King 11       43.6 ±  3.6  0.073  0.08 flag    NGC 2324   335.2 ± 17.5  0.033  1.09
-    M36          155.2 ± 15.5  0.033  1.44         NGC 2420   366.7 ± 19.6  0.007  0.42
-    Mel 66       292.0 ± 23.6  0.031  0.23         NGC 2506   696.9 ± 19.0  0.021  0.32
-    NGC 1817     192.4 ± 22.6  0.029  1.43         NGC 2509   221.1 ±  5.3  0.016  0.94
-    NGC 2141     199.8 ± 13.6  0.047 -0.32         NGC 7044   150.3 ±  4.9  0.102  0.08 flag
-
-Gap does not tell them apart: right fields with a cluster have -0.3 to 1.4, wrong ones -0.2 to 4.7.
-
-`fractions 2`, log10 BF of the same 100 members, ± 2 to 3 by the field:
-
-    field fraction    0.0    0.2    0.4    0.6    0.8    0.9
-    seed 0           78.5   64.7   48.7   36.0   21.7   12.0
-    seed 1           96.4   79.7   65.7   57.5   40.2   28.5
-
-It falls by 70 to 85 % up to f = 0.9, where Li, Li & Shao find a weak dependence: a member is worth
-ln(f + (1 - f) p / φ), so it matters how far the members stand out in the diagram.
-Figures of both experiments: `notebooks/field_distances.png`, `notebooks/field_fractions.png`.
 """
 
 import os

@@ -1,8 +1,8 @@
 """What rings and least squares make of a cluster, beside its truth and beside the literature.
 
-    python benchmarks/king_binned.py            # simulated clusters, then NGC 2168
-    python benchmarks/king_binned.py --only simulated --likelihood --times 15    # without rings
-    python benchmarks/king_binned.py --only ngc2168
+    python -m benchmarks.king_binned.main            # simulated clusters, then NGC 2168
+    python -m benchmarks.king_binned.main --only simulated --likelihood --times 15    # without rings
+    python -m benchmarks.king_binned.main --only ngc2168
 
 Simulated: a King (1962) profile of core 3′ in a field of 30′ radius and 0.3 stars per arcmin²,
 100 times in each setting; median of fitted over true value, and the share of the fits whose truth
@@ -11,18 +11,6 @@ is within one error (68 % if the errors were right), where there is an error.
 NGC 2168: the 1794 members of Gaia Collaboration (Babusiaux et al.) 2018, fitted with β = 1 and 2 in
 footprints from 30′ to 66′, beside r_c = 7.97 ± 1.20′, r_cl = 36.69 ± 1.86′ of Ahmed, Canbay & Çınar
 (2026, Table 2), who prefer β = 1.
-
-2026-11-23. Simulated: with 300 or 1500 stars and the edge at 18′ rings give radii within 2 % in the
-median and errors that are right (66 to 78 %). With 50 stars, or with an edge at 60′, beyond the
-footprint, 17 to 60 of 100 fits end at a bound or have no error, and the median r_t, those fits
-included, is too small by 6 to 83 %. Without rings, 15 times in the first five settings (the sixth
-was not reached): 3, 11, 0, 2 and 0 of 15 such fits; the median r_t is 0.95, 0.35, 1.02, 0.94 and
-1.01 of the true one; too few to tell the two ways apart but by the fits without an answer.
-NGC 2168: r_cl of β = 1 goes with the footprint, 26′ at 30′ to 44′ at 66′, and r_c from 7.6′ down to
-5.5′. The paper's r_cl is met at 40′ (rings of 2′: 36.4 ± 1.3′, r_c 6.4 ± 0.9′), one of eight
-footprints tried; β = 1 is better there with rings of equal ln r (χ²ν 1.38 and 1.48) and β = 2 with
-those of 2′ (1.15 and 1.12). From 60′ on β = 2 is better, r_c 12 to 13′. What footprint the paper
-took is not known to us, and its stars are others: these are members, n_bg the field left in them.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """Clusters found in raw fields: 46 with one, and fields without.
 
-    python benchmarks/members.py DATA fields [SEED]    the 46 of gaia_fields, beside clusters.csv
-    python benchmarks/members.py DATA null [FIELDS]    simulated from those fields' other components
-    python benchmarks/members.py DATA cap              the Galactic cap of null_fields, six seeds
-    python benchmarks/members.py DATA ngc2323          with 200 resamplings: CPU, and how converged
+    python -m benchmarks.members.main DATA fields [SEED]    the 46 of gaia_fields, beside clusters.csv
+    python -m benchmarks.members.main DATA null [FIELDS]    simulated from those fields' other components
+    python -m benchmarks.members.main DATA cap              the Galactic cap of null_fields, six seeds
+    python -m benchmarks.members.main DATA ngc2323          with 200 resamplings: CPU, and how converged
 
 DATA is the folder of gaia_fields and the others. `fields` gives the distance of the cluster's mean
 from Hunt & Reffert (2024; DR2 where they have none) in the worse proper motion [mas/yr] and in
@@ -12,16 +12,6 @@ their surface density within r50 over that beyond 2.5 r50, in units of the other
 fewer than five of those are on either side; > and what 95 % of its posterior is above where no
 member is that far out). With `--figure FILE` it is drawn with 68 % intervals: the figure
 notebooks/members_concentration.png, of seed 0.
-
-2026-11-23. `fields`: seeds 0, 1 and 2 46, 45 and 46 of 46 (bar: 42), 0.1 to 2 CPU s a field. Seed 1
-misses ESO 096-SC04 (contrast 24 of 40 wanted). NGC 1980 is 0.099 mas/yr from the reference. Second
-clusters with seed 0: M 35 in NGC 2158's field, at (2.27, -2.96, 1.15), and clumps in those of
-Berkeley 30, M 36 and Pismis 2. Members are 10 (NGC 6649) to 500 times (Berkeley 54) as concentrated
-as the other stars in all 34 fields that can tell.
-`null`: 0 of 100 fields without a cluster have one. `cap`: no cluster with any of six seeds.
-`ngc2323`: 18 CPU s, 20 with compiling (bar 30), 481 members with P ≥ 0.9 and 559 in 90 % of the
-resamplings; these take 19 passes in the median and 20 of them are within 0.001 nats of a maximum.
-The thresholds of `cluster_component` were chosen on these same fields.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """False alarms: log10 Bayes factors of samples that are field and nothing else.
 
-    python benchmarks/null.py FIELD real DRAWS STARS N_FIELD [FAINT [FIRST]]   stars of the field
-    python benchmarks/null.py FIELD density DRAWS STARS N_FIELD [FAINT [FIRST]]
+    python -m benchmarks.null.main FIELD real DRAWS STARS N_FIELD [FAINT [FIRST]]   stars of the field
+    python -m benchmarks.null.main FIELD density DRAWS STARS N_FIELD [FAINT [FIRST]]
 
 FIELD is a table of field stars (NGC 2682's, or one of gaia_fields_deep), FAINT the faint limit
 (18). `real` leaves STARS of them out at random and estimates the density from N_FIELD others;
@@ -9,21 +9,6 @@ FIELD is a table of field stars (NGC 2682's, or one of gaia_fields_deep), FAINT 
 samples drawn from the density itself at most 1 % have BF > 100, whatever the model; what real field
 stars show beyond that is the error of the density. MiMO's own code has log10 BF = -0.56 ± 0.10 for
 400 real ones of NGC 2682.
-
-Samples of 100 stars, 96 × 6 cells, ln Z to ± 0.2, G < 18 (Berkeley: 19), 2026-11-22; a fall-back to
-nested sampling took 120 to 230 CPU s, the others 14 in the median:
-
-    field of     what     n_field  draws  median  largest  above 2  fall-backs
-    NGC 2682     density     1000    200   -1.29     0.88        0           5
-    NGC 2682     real         300     10   -1.09    -0.58        0           0
-    NGC 2682     real        1000     10   -1.29    -0.98        0           0
-    NGC 2682     real        4753     10   -1.34    -1.09        0           1
-    Berkeley 25  real        1000      8   -1.29     0.49        0           0
-    Berkeley 26  real        1000      8   -1.29    -0.48        0           1
-
-With 1000 field stars real samples and those from the density agree. Again at commit adf68c5
-(2026-11-23): `real 10` median -1.22, largest -0.97; `density 40` median -1.22, largest -0.13, none
-above 2, no fall-back, 11 CPU s in the median.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Half radii, segregation, elongation and memberships of NGC 2168, the Pleiades and NGC 2682.
 
-    python benchmarks/cluster_structure.py
+    python -m benchmarks.cluster_structure.main
 
 NGC 2168: members of Gaia Collaboration (Babusiaux et al.) 2018, without probabilities: about 300 of
 the 1732 are field by `king`, and they are in these numbers. Pleiades: the probabilities of the

@@ -1,77 +1,13 @@
 """NGC 2682 (M 67): convergence of the cells, posterior with both grids, NUTS, and the cost.
 
-    python benchmarks/ngc2682.py DATA converge         cells doubled in mass and in mass ratio
-    python benchmarks/ngc2682.py DATA grids [LIVE [GRID]]  PARSEC and MIST, nested sampling
-    python benchmarks/ngc2682.py DATA nuts             NUTS beside the nested posterior of `grids`
-    python benchmarks/ngc2682.py DATA pull             which stars pull [M/H]
-    python benchmarks/ngc2682.py DATA field [SEEDS]    its density at the sample, by seed of the fit
-    python benchmarks/ngc2682.py DATA cost             time of a value, and of a value and gradient
+    python -m benchmarks.ngc2682.main DATA converge         cells doubled in mass and in mass ratio
+    python -m benchmarks.ngc2682.main DATA grids [LIVE [GRID]]  PARSEC and MIST, nested sampling
+    python -m benchmarks.ngc2682.main DATA nuts             NUTS beside the nested posterior of `grids`
+    python -m benchmarks.ngc2682.main DATA pull             which stars pull [M/H]
+    python -m benchmarks.ngc2682.main DATA field [SEEDS]    its density at the sample, by seed of the fit
+    python -m benchmarks.ngc2682.main DATA cost             time of a value, and of a value and gradient
 
 DATA is the folder with cluster.parquet and field.parquet of MiMO's authors (1228 + 4857 stars).
-Peer: MiMO's own code with dynesty, 400 live points, on the same stars: ln Z = -839.8 ± 0.35,
-log10 BF ≈ 853, 405 015 evaluations at 3.4 ms, 23 CPU minutes; log age 9.593, [M/H] 0.279, distance
-modulus 9.587, A_V 0.002, f_field 0.066 with the same isochrones, no model scatter.
-
-Nested sampling from the command line (`jaxcluster bayes-factor DATA/cluster.parquet --field
-DATA/field.parquet --limits 8,18 --seed 1 --method nested --live 100`, 2026-11-23): log10 BF 867.8
-± 0.2, ln Z -696.01 ± 0.57 against -2694.17, information 35.3 nats, rank p 0.96, 489 021
-evaluations, 557 CPU s + 39 s compiling, peak memory 1.5 GB; log age 9.652 (9.650, 9.654), [M/H]
-0.196 (0.186, 0.204), distance modulus 9.495 (9.488, 9.501), A_V 0.007, slope -1.05, f_b 0.51,
-f_field 0.053, scatter 0.019.
-
-The same by `fast` (without `--method`, `--seed N`), on one core with the other busy for part of the
-time:
-
-    seed  ln Z              field alone  log10 BF  ± field  evaluations  CPU s  compiling  memory
-       1  -695.99 ± 0.04    -2694.17      867.80     13.0        18 968     56         47     2.1 GB
-       2  -695.76 ± 0.03    -2684.60      863.74      4.5        22 072     57          5     1.5 GB
-       1  -695.69 ± 0.05    -2694.17      867.93     13.0        21 464     42         51     2.0 GB
-       2  -695.49 ± 0.09    -2684.60      863.86      4.5        22 424     39          7     1.4 GB
-       1  -695.80 ± 0.04    -2694.17      867.88     13.0        18 488     28         53     2.0 GB
-       2  -695.64 ± 0.04    -2684.60      863.79      4.5        20 728     28          5     1.5 GB
-
-The first two rows are from before the cells became 240 × 14 and vectors 512 bits wide, the next two
-from before mass ratios were padded and ends of climbs at the same maximum counted once. Fits of the
-field with other seeds differ (`field`), so ln Z of seeds 1 and 2 are not of the same model; ± field
-is the jackknife's error. Posteriors agree within their last digit. 20 to 25 s of the compiling and
-half of the memory are the gradient's. The floor: 0.42 million pairs at 0.7 ns are 0.3 ms a
-likelihood, 5.5 s for 18 488: the run takes five times that.
-
-MIST (`--seed 1 --grid mist`, fast): log10 BF 769.80 ± 0.02 ± 12.2, ln Z -921.64 ± 0.04 (226 nats
-below PARSEC's), 22 776 evaluations, 37 CPU s + 59 s compiling; log age 9.575 (9.567, 9.582), [M/H]
-0.308 (0.303, 0.313), distance modulus 9.716 (9.706, 9.726), A_V 0.001, slope -0.64, f_b 0.78,
-f_field 0.104, scatter 0.013. Between grids log age moves by 0.08, [M/H] by 0.11 and distance
-modulus by 0.22, 10 to 40 posterior widths.
-
-NUTS, 2 × (400 + 400) steps, 320 × 16 cells: log age 9.652 (9.649, 9.654), [M/H] 0.194 (0.185,
-0.203), distance modulus 9.494 (9.488, 9.500), A_V 0.008, slope -1.05, f_b 0.51, f_field 0.052,
-scatter 0.019: nested's posterior. 39 156 gradients of trees, 4800 of climbs and 1000 values, 764
-CPU s in all on a busy core, peak memory 1.9 GB.
-
-`field 8`: the sum of ln φ at the stars is -2679 to -2702, 7 from seed to seed; each fit says ± 23
-to 56. Halves of the field differ by 40.5 where the said errors make 43.2, at 100 of the stars by
-3.5 where they make 3.3 (rms of eight splits).
-
-`cost`, one core, the other idle (busy), medians of 60 CPU times: at 240 × 14 cells 0.48 (0.51) ms
-for the cells, 0.89 (1.08) a value, 3.99 (4.97) a value and gradient; at 160 × 8 cells, which
-search, 0.28 (0.30), 0.53 (0.53), 2.27 (2.34). Compiling takes 5, 7 and 18 s. Bars: 1.0 ms, and four
-times that. Mass ratios go through in fours: 14 without padding took 1.02 and 4.6.
-
-`converge`, ln L at the best fit (bar: doubling moves it by less than 0.5):
-
-    masses × ratios   160 × 8  240 × 14  480 × 14  240 × 28  480 × 28  1280 × 32
-    cells                1600      3840      7680      7200     14400      43520
-    ln L              -656.74   -657.81   -658.11   -657.91   -658.29    -658.27
-
-so at the default of 240 × 14 (480 of single stars, 3360 of pairs) doubling in mass moves it by
-0.30, in mass ratio by 0.10 and both by 0.48: the bar is met there. At five points about it 240 × 14
-cells are 0.06 to 0.83 above the finest, one of them beyond the bar, 320 × 16 are 0.01 to 1.24. 160
-dwarfs an isochrone are within 0.23 of 480.
-
-`pull`, d ln L / d[M/H] at the best fit, nats per dex: turn-off and subgiants (G 12-14) +813, upper
-main sequence (G 14-16) -1533, lower main sequence (G 16-18) +693: the faint dwarfs, known to be too
-blue in the tracks, pull [M/H] up, and so do the stars at the turn-off.
-The fits without faint or bright stars that it goes on to make have not been run to their end.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Simulation-based calibration: ranks and coverage of posteriors, reliability of memberships.
 
-    python benchmarks/calibration.py run FILE FIRST LAST [MADE]   mocks of these seeds, a line each
-    python benchmarks/calibration.py summary FILE...              what the lines say
+    python -m benchmarks.calibration.main run FILE FIRST LAST [MADE]   mocks of these seeds, a line each
+    python -m benchmarks.calibration.main summary FILE...              what the lines say
 
 Parameters are drawn from `PRIOR`, which the fit uses too; numbers of stars are given, 50 to 1000;
 field stars are drawn from the very density that the fit is given; no mock is left out. Then the
@@ -9,45 +9,6 @@ rank of each truth among its posterior draws is uniform (Talts et al. 2018), and
 membership P are members. Tests of single parameters at 0.3 % each: p < 0.003 says that something is
 wrong, 2.4 % of the time for nothing in eight parameters. With MADE = mist the clusters come from
 MIST's tracks and the fit takes PARSEC's: what is off then is model error.
-
-`run FILE 129 130` and `run FILE 174 400` (160 × 8 cells, commit 0072321, 2026-11-23): 227 mocks,
-none needed nested sampling; median 15 352 evaluations, 22 CPU s. KS: p of uniform ranks; then
-coverage of the central intervals:
-
-        parameter    KS p   68 %      p   95 %      p mean rank
-          log_age   0.340  0.736  0.087  0.952  0.750     0.502
-      metallicity   0.203  0.634  0.117  0.938  0.261     0.465
- distance_modulus   0.368  0.643  0.200  0.921  0.024     0.477
-              a_v   0.182  0.617  0.038  0.925  0.053     0.514
-       mass_slope   0.007  0.661  0.476  0.952  0.750     0.462
-  binary_fraction   0.490  0.674  0.776  0.965  0.631     0.513
-   field_fraction   0.882  0.705  0.521  0.978  0.108     0.503
-    model_scatter   0.735  0.652  0.319  0.943  0.422     0.492
-
-The smallest of 24 p is 0.007: nothing is wrong at the level stated. 92 000 stars by membership,
-the mean P of a bin against the share of members, with its binomial error:
-
-    0.149 0.147 ± 0.009    0.351 0.353 ± 0.012    0.552 0.539 ± 0.010    0.753 0.760 ± 0.007
-    0.251 0.245 ± 0.012    0.452 0.449 ± 0.012    0.653 0.637 ± 0.009    0.856 0.850 ± 0.005
-
-with 0.003 and 0.978 to the third decimal at the ends.
-
-The 173 mocks of the other seeds below 174 ran at commit 6b281c7, the same sampler: one needed
-nested sampling (seed 60: error 0.32 after 24 rounds). There the 95 % interval of the binary
-fraction held 156 (p = 0.0028, below the level stated), which the others do not bear out: 375 of
-all 400, p = 0.11. Over all 400 the lowest is that of distance modulus, 369, p = 0.005, and 95.45 %
-intervals hold 94.2 % on average: tails may be a few per cent too light.
-
-`run FILE 174 214` since the posterior of `fast` is made of draws that did not fit their proposal
-(2026-11-23): 40 mocks, none needed nested sampling, median 19 416 evaluations, 12 CPU s. 68.27 and
-95.45 % intervals hold 66.6 and 95.6 % on average; the smallest of 24 p is 0.007 (ranks of A_V, mean
-0.61), which is above the level stated.
-
-`run FILE 0 16 mist` (commit adf68c5, 2026-11-23; median 18 072 evaluations, 13 CPU s): tracks of
-the other grid. 68 and 95 % intervals hold 0.19 and 0.44 of the log ages (mean rank 0.20: fits are
-too old), 0.31 and 0.63 of [M/H], 0.38 and 0.56 of the distance moduli, 0.19 and 0.50 of A_V; slope,
-binary and field fractions are right (0.56 to 0.75, 0.94 to 1.00), and so are memberships. A
-posterior of age, [M/H], distance or A_V is therefore too narrow by a factor of two to four.
 """
 
 import json

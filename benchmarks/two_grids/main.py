@@ -1,21 +1,10 @@
 """Mock clusters made with one grid and fitted with both: how far the widths are honest.
 
-    python benchmarks/two_grids.py [STARS [LIVE]]
+    python -m benchmarks.two_grids.main [STARS [LIVE]]
 
 Posterior widths contain the noise, not the isochrones' own error. Here the truth comes from one
 set of tracks and the model from the other; the columns are median, half the 68 % interval, and
 their difference from the truth in units of it.
-
-`300 50`, 200 000 evaluations and 340 CPU s a fit on a busy core, differences in widths:
-
-    made    fitted  ln Z            log age  [M/H]   A_V  distance  slope   f_b  field  scatter
-    parsec  parsec  -272.55 ± 0.79     -0.9    1.0  -0.6       1.4    0.0  -0.6    0.9      0.7
-    parsec  mist    -283.51 ± 0.75     -3.4   -3.2   2.5      -0.2   -0.6  -0.6    0.7      1.3
-    mist    parsec  -251.00 ± 0.73      9.6   -3.5  -0.2      -4.5    1.8  -1.5    1.3      0.6
-    mist    mist    -248.10 ± 0.80      1.2   -0.6  -0.0      -1.4    1.4  -1.2    1.1      0.2
-
-So the grid's own error is 3 to 10 widths in age and three in metallicity, already for 300 stars
-to G = 18 with the model scatter free, and hardly shows in the scatter: add it to any width quoted.
 """
 
 import sys

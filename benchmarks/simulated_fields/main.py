@@ -1,6 +1,6 @@
 """Clusters of known truth in simulated fields: purity, completeness and reliability of P.
 
-    python benchmarks/simulated_fields.py DATA [--figure FILE] [--contrasts C ...] [--each N]
+    python -m benchmarks.simulated_fields.main DATA [--figure FILE] [--contrasts C ...] [--each N]
 
 DATA is the folder of gaia_fields; notebooks/simulated_fields.png is the figure of the defaults.
 
@@ -39,32 +39,6 @@ motion. Everything else pools all stars of all samples, with P = 0 where nothing
 is Σ (P − t)² over that of P = 0 for all (1: as good as nothing); calibr. is the mean |mean P − true
 share| of the five bins from 0.1, weighted by their stars. Error bars of the figure are binomial
 (68 %), too short where samples differ.
-
-Measured 2026-11-23, jax 0.10.2, scikit-learn 1.9.1: found of 20
-
-                                      5      1    0.3   no cluster
-    jaxcluster                       20     15      0    0
-    jaxcluster, no moves             17      0      0    0
-    jaxcluster, from truth           20     15      0    0
-    Gaussian mixture                  4      0      0    0
-    Gaussian mixture, from truth     20     20     20   18
-    HDBSCAN, told                    20     19     16    5
-
-purity and completeness at P ≥ 0.5, and calibr., at contrasts 5, 1 and 0.3:
-
-    true densities                 0.861 0.930 0.010    0.743 0.694 0.017    0.705 0.347 0.026
-    jaxcluster                     0.859 0.929 0.008    0.721 0.614 0.025      -     0     -
-    jaxcluster, no moves           0.859 0.862 0.008      -     0     -        -     0     -
-    jaxcluster, from truth         0.860 0.928 0.007    0.720 0.614 0.023      -     0     -
-    Gaussian mixture               0.848 0.183 0.066      -     0     -        -     0     -
-    Gaussian mixture, from truth   0.874 0.796 0.056    0.662 0.704 0.068    0.484 0.438 0.122
-    HDBSCAN, told                  0.920 0.428 0.148    0.507 0.616 0.246    0.203 0.425 0.659
-
-At contrast 5 P is as good as the true densities'. What is found at 1 is found as often as from the
-truth: the rule refuses the rest, which it would not tell from what it refuses in fields without a
-cluster; so it does all at 0.3. Without moves (`xd.moves`) none is found at 1. HDBSCAN
-has the cluster among its labels more often at 1 and 0.3, but by being told: the last column. CPU a
-sample: jaxcluster 0.8 s, plain mixture 0.4 to 0.7, HDBSCAN 0.1.
 """
 
 import argparse
