@@ -12,26 +12,19 @@ MIST's tracks and the fit takes PARSEC's: what is off then is model error.
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 
 import jax
+import numpy as np
+from numpyro.distributions import LogUniform, Uniform
+from scipy.stats import binomtest, kstest
 
-jax.config.update("jax_enable_x64", True)
-os.environ.setdefault("NPROC", "1")  # of XLA's threads
-jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxcluster"))
-
-import numpy as np  # noqa: E402
-from null import draw_from  # noqa: E402
-from numpyro.distributions import LogUniform, Uniform  # noqa: E402
-from scipy.stats import binomtest, kstest  # noqa: E402
-
-import jaxcluster as jc  # noqa: E402
-from jaxcluster.inference.compile import Stopwatch  # noqa: E402
-from jaxcluster.jobs.bayes_factor import inside, membership  # noqa: E402
-from jaxcluster.jobs.model_files import load_model  # noqa: E402
-from jaxcluster.population.simulate import simulate_cluster, simulate_field  # noqa: E402
+import jaxcluster as jc
+from benchmarks.null.main import draw_from
+from benchmarks.shared import between, keep_compiled
+from jaxcluster.jobs.model_files import load_model
+from jaxcluster.population.simulate import simulate_cluster, simulate_field
 
 LIMITS = (10.0, 18.0)
 NUMBERS = (50, 100, 200, 400, 700, 1000)
@@ -70,21 +63,20 @@ def run(file: Path, first: int, last: int, made: str = "parsec") -> None:
     """Append a line for each seed."""
     tracks = jc.load_grid(made, ("G", "BP", "RP"))
     grid = jc.load_grid("parsec", ("G", "BP", "RP"))
-    like = inside(jc.from_table(simulate_field(jax.random.key(0), 3000, grid, LIMITS)), LIMITS)
+    like = between(jc.from_table(simulate_field(jax.random.key(0), 3000, grid, LIMITS)), LIMITS)
     density = jc.fit_field(like, LIMITS, n_stars=1000, key=jax.random.key(0))
     for seed in range(first, last):
         stars, member, truth = mock(seed, tracks, density, like)
         model = load_model("mimo_cmd")(stars, field=density, limits=LIMITS, prior=PRIOR, **CELLS)
-        posterior = jc.fast(model, stars, key=jax.random.key(seed), live=100)
-        found = posterior["posterior"].attrs
+        posterior = jc.fast(model, key=seed, live=100)
+        draws, memberships = posterior.draws, posterior.memberships
+        assert memberships is not None
         rng = np.random.default_rng(seed)
         ranks = {}
         for name, value in truth.items():
-            draws = np.asarray(posterior["posterior"][name]).ravel()
-            ties = rng.uniform() * (draws == value).sum()
-            ranks[name] = float(((draws < value).sum() + ties) / len(draws))
-        log_field = np.asarray(density(stars))
-        p = membership(model, stars, posterior, log_field, Stopwatch(), n_draws=2)["membership"]
+            ties = rng.uniform() * (draws[name] == value).sum()
+            ranks[name] = float(((draws[name] < value).sum() + ties) / len(draws[name]))
+        p = memberships.mean(axis=0)
         edges = np.linspace(0.0, 1.0, 11)
         line = {
             "seed": seed,
@@ -94,16 +86,18 @@ def run(file: Path, first: int, last: int, made: str = "parsec") -> None:
             "stars": np.histogram(p, edges)[0].tolist(),
             "expected": np.histogram(p, edges, weights=p)[0].tolist(),
             "members": np.histogram(p[member], edges)[0].tolist(),
-            **{k: float(found[k]) for k in ("log_evidence", "log_evidence_error", "evaluations")},
-            "cpu_seconds": found["cpu_seconds"],
-            "method": found["method"],
-            "fallback": found["fallback"],
+            "log_evidence": posterior.log_evidence,
+            "log_evidence_error": posterior.log_evidence_error,
+            "evaluations": posterior.evaluations,
+            "cpu_seconds": posterior.cpu_seconds,
+            "method": posterior.method,
+            "fallback": posterior.fallback,
         }
         with file.open("a") as out:
             out.write(json.dumps(line) + "\n")
         print(
-            f"{seed}: {len(stars)} stars, {found['method']}, {found['evaluations']} evaluations, "
-            f"{found['cpu_seconds']:.0f} CPU s {found['fallback']}",
+            f"{seed}: {len(stars)} stars, {posterior.method}, {posterior.evaluations} evaluations, "
+            f"{posterior.cpu_seconds:.0f} CPU s {posterior.fallback}",
             flush=True,
         )
 
@@ -140,6 +134,7 @@ def summary(files: list[Path]) -> None:
 
 def main() -> None:
     """Run what the command line asks for."""
+    keep_compiled()
     if len(sys.argv) in (5, 6) and sys.argv[1] == "run":
         run(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])
     elif len(sys.argv) > 2 and sys.argv[1] == "summary":

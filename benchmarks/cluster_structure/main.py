@@ -10,12 +10,12 @@ changes with radius beside it. Mean proper motions are those of Hunt & Reffert (
 """
 
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 from astropy.table import Table
 
+from benchmarks.shared import DATA
 from jaxcluster.catalogue.sky import to_plane
 from jaxcluster.catalogue.tables import read_table
 from jaxcluster.density.stars import Stars
@@ -29,8 +29,6 @@ from jaxcluster.structure.rings import ring_edges
 from jaxcluster.structure.segregation import half_radius, radii_by_magnitude, segregation_ratio
 from jaxcluster.structure.shape import angle_between, galactic_plane_angle, motion_angle, shape
 from jaxcluster.structure.surface import SurfaceDensity
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def describe(name, x, magnitudes, centre, motion, weights=None):
@@ -92,7 +90,7 @@ def ngc2682():
     found = find_members(path, key=jax.random.key(0), resamplings=0, near=centre)
     table = found.table[np.asarray(found.stars.rows)]
     x = to_plane(np.asarray(table["ra"]), np.asarray(table["dec"]), centre)
-    field = read_field(table["ra", "dec"], centre="132.846,11.814")
+    field = read_field(table["ra", "dec"], centre=centre)
     inside = field.footprint.contains(x)
     q, x = found.probability[inside], x[inside]
     magnitudes = np.asarray(table["phot_g_mean_mag"], float)[inside]
@@ -100,7 +98,7 @@ def ngc2682():
     model = load_model("king_profile")(
         stars, footprint=field.footprint, weights=q, max_ellipticity=0
     )
-    best = maximum_likelihood(model, stars, key=jax.random.key(1))
+    best = maximum_likelihood(model, key=1)
     surface = SurfaceDensity.of(best.parameters, field.footprint)
     r_core, r_tidal = (float(best.parameters[n]) for n in ("r_core", "r_tidal"))
     print(

@@ -11,33 +11,28 @@ widths apart in each of two coordinates; a curved one, x1 ~ N(0, 1), x2 | x1 ~ N
 five narrow Gaussians. All in boxes, so ln Z is minus the log of the box's volume.
 """
 
-import os
 import sys
 import time
 from functools import partial
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import logsumexp
+from jax.scipy.stats import norm
+from numpyro.distributions import Uniform
 
-jax.config.update("jax_enable_x64", True)
-os.environ.setdefault("NPROC", "1")  # of XLA's threads
-
-
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from jax.scipy.special import logsumexp  # noqa: E402
-from jax.scipy.stats import norm  # noqa: E402
-from numpyro.distributions import Uniform  # noqa: E402
-
-import jaxcluster as jc  # noqa: E402
-from jaxcluster.inference.compile import Stopwatch  # noqa: E402
-from jaxcluster.inference.evaluate import BATCH, Evaluate  # noqa: E402
-from jaxcluster.inference.flat import Flat  # noqa: E402
-from jaxcluster.inference.importance import FIRST, search  # noqa: E402
-from jaxcluster.inference.posterior import as_rows  # noqa: E402
-from jaxcluster.inference.weighted_draws import Draws, mean_and_error  # noqa: E402
-from jaxcluster.jobs.bayes_factor import inside  # noqa: E402
-from jaxcluster.jobs.model_files import load_model  # noqa: E402
-from jaxcluster.population.simulate import TRUTH, simulate_pair  # noqa: E402
+import jaxcluster as jc
+from benchmarks.shared import between, header
+from jaxcluster.inference.compile import Stopwatch
+from jaxcluster.inference.evaluate import BATCH, Evaluate
+from jaxcluster.inference.flat import Flat
+from jaxcluster.inference.importance import FIRST, search
+from jaxcluster.inference.posterior import Posterior, as_rows
+from jaxcluster.inference.weighted_draws import Draws, mean_and_error
+from jaxcluster.jobs.model_files import load_model
+from jaxcluster.population.grids import DATA as SHIPPED
+from jaxcluster.population.simulate import TRUTH, simulate_pair
 
 LIMITS = (10.0, 18.0)  # of the mock clusters
 DIMENSIONS, HALF = 7, 10.0
@@ -88,10 +83,9 @@ def exact(problem: str, n: int = 100_000) -> np.ndarray:
     return rest
 
 
-def left_out(run, x: np.ndarray) -> float:
+def left_out(run: Posterior, x: np.ndarray) -> float:
     """Share of exact draws outside the central 95 % interval of a run, mean of parameters [%]."""
-    group = run["posterior"]
-    z = np.stack([np.asarray(group[f"x{i}"]).ravel() for i in range(DIMENSIONS)], axis=-1)
+    z = np.stack([run.draws[f"x{i}"] for i in range(DIMENSIONS)], axis=-1)
     low, high = np.quantile(z, [0.025, 0.975], axis=0)
     return float(100 * ((x < low) | (x > high)).mean())
 
@@ -99,47 +93,40 @@ def left_out(run, x: np.ndarray) -> float:
 COLUMNS = ("error", "scatter", "quoted", "ratio", "worst", "evaluations", "CPU s", "compile")
 
 
-def header() -> None:
-    print(f"{'problem':>11} " + " ".join(f"{c:>11}" for c in (*COLUMNS, "fallbacks")))
-
-
-def row(name: str, runs: list[dict], truth: float | None = None) -> None:
-    """Print means over seeds; without a truth the error is counted from the mean."""
-    found = np.array([r["log_evidence"] for r in runs])
+def means(runs: list[Posterior], truth: float | None = None) -> list[str]:
+    """Cells of a row, means over seeds; without a truth the error is counted from the mean."""
+    found = np.array([run.log_evidence for run in runs])
     error = found - (found.mean() if truth is None else truth)
-    quoted = np.array([r["log_evidence_error"] for r in runs])
-    typical = np.sqrt((quoted**2).mean())
+    quoted = np.array([run.log_evidence_error for run in runs])
+    typical, scatter = np.sqrt((quoted**2).mean()), error.std(ddof=1)
     costs = ("evaluations", "cpu_seconds", "compile_seconds")
-    mean = {k: np.mean([r[k] for r in runs]) for k in costs}
-    print(
-        f"{name:>11} {error.mean():11.3f} {error.std(ddof=1):11.3f} {typical:11.3f} "
-        f"{error.std(ddof=1) / typical:11.2f} {np.abs(error / quoted).max():11.2f} "
-        f"{mean['evaluations']:11.0f} {mean['cpu_seconds']:11.1f} "
-        f"{mean['compile_seconds']:11.1f} {sum(bool(r.get('fallback')) for r in runs):11d}",
-        flush=True,
-    )
+    count, running, compiling = (np.mean([getattr(run, k) for run in runs]) for k in costs)
+    return [
+        *(f"{value:.3f}" for value in (error.mean(), scatter, typical)),
+        *(f"{value:.2f}" for value in (scatter / typical, np.abs(error / quoted).max())),
+        *(f"{count:.0f}", f"{running:.1f}", f"{compiling:.1f}"),
+        str(sum(bool(run.fallback) for run in runs)),
+    ]
 
 
 def analytic(seeds: int, sampler) -> None:
     """Error, quoted error, evaluations and cost of each problem."""
     prior = {f"x{i}": Uniform(-HALF, HALF) for i in range(DIMENSIONS)}
-    header()
+    row = header("problem", *COLUMNS, "fallbacks")
     for name, density in PROBLEMS.items():
-        model = jc.Model(
-            prior, lambda p, data, f=density: f(jnp.stack([p[k] for k in prior]))[None]
+        model = jc.Model.from_likelihood(
+            prior, lambda p, f=density: f(jnp.stack([p[k] for k in prior]))[None]
         )
-        keys = [jax.random.key(seed) for seed in range(seeds)]
-        runs = [sampler(model, None, key=key) for key in keys]
-        row(name, [run["posterior"].attrs for run in runs], -DIMENSIONS * np.log(2 * HALF))
+        runs = [sampler(model, key=seed) for seed in range(seeds)]
+        row(name, *means(runs, -DIMENSIONS * np.log(2 * HALF)))
         outside = [left_out(run, exact(name)) for run in runs]
         error = np.std(outside) / seeds**0.5
         print(f"{'':>11} outside 95 % intervals {np.mean(outside):.2f} ± {error:.2f} %", flush=True)
 
 
 def shipped_mock():
-    """Stars of the cluster that `jaxcluster demo` takes, and their model at 96 × 6 cells."""
-    folder = jc.__path__[0] + "/data/"
-    return _modelled(jc.from_table(folder + "mock_cluster.ecsv"), folder + "mock_field.ecsv")
+    """Model of the cluster that `jaxcluster demo` takes, at 96 × 6 cells."""
+    return _modelled(jc.from_table(SHIPPED / "mock_cluster.ecsv"), SHIPPED / "mock_field.ecsv")
 
 
 def contaminated_mock():
@@ -151,29 +138,29 @@ def contaminated_mock():
 
 
 def _modelled(stars, field):
-    stars = inside(stars, LIMITS)
+    stars = between(stars, LIMITS)
     density = jc.fit_field(jc.from_table(field), LIMITS, n_stars=len(stars), key=jax.random.key(0))
     cells = {"n_masses": 96, "n_mass_ratios": 6}
-    return load_model("mimo_cmd")(stars, field=density, limits=LIMITS, **cells), stars
+    return load_model("mimo_cmd")(stars, field=density, limits=LIMITS, **cells)
 
 
 def mocks(seeds: int) -> None:
     """Scatter of `fast` on two mock clusters."""
-    header()
-    for name, (model, stars) in (("shipped", shipped_mock()), ("in field", contaminated_mock())):
-        keys = [jax.random.key(seed) for seed in range(seeds)]
-        runs = [jc.fast(model, stars, key=key)["posterior"].attrs for key in keys]
-        row(name, runs)
-        found = np.array([run["log_evidence"] for run in runs])
+    row = header("problem", *COLUMNS, "fallbacks")
+    for name, model in (("shipped", shipped_mock()), ("in field", contaminated_mock())):
+        runs = [jc.fast(model, key=seed) for seed in range(seeds)]
+        row(name, *means(runs))
+        found = np.array([run.log_evidence for run in runs])
         for seed in np.flatnonzero(np.abs(found - np.median(found)) > 1.0):
             print(f"    seed {seed}: ln Z {found[seed]:.2f}, median {np.median(found):.2f}")
 
 
 def searches(number: int) -> None:
     """Count single searches on the two mocks that miss half of the evidence or more."""
-    for name, (model, stars) in (("shipped", shipped_mock()), ("in field", contaminated_mock())):
-        truth = jc.fast(model, stars, key=jax.random.key(0))["posterior"].attrs["log_evidence"]
-        flat = Flat(model, stars)
+    for name, model in (("shipped", shipped_mock()), ("in field", contaminated_mock())):
+        truth = jc.fast(model, key=0).log_evidence
+        assert truth is not None
+        flat = Flat(model)
         first = jax.vmap(flat.draw)(jax.random.split(jax.random.key(1), number * FIRST))
         rows, unravel = as_rows(first)
         evaluate = Evaluate(flat, unravel, Stopwatch(), rows[:BATCH])
@@ -195,20 +182,18 @@ def against_dynesty(live: int) -> None:
     """Evidence of the shipped mock by `fast` and dynesty, from the same likelihood."""
     import dynesty
 
-    model, stars = shipped_mock()
-    ours = jc.fast(model, stars, key=jax.random.key(1))["posterior"].attrs
+    model = shipped_mock()
+    ours = jc.fast(model, key=1)
     print(
-        f"fast: ln Z {ours['log_evidence']:.2f} ± {ours['log_evidence_error']:.2f}, "
-        f"{ours['evaluations']} evaluations ({ours['rough_evaluations']} rough), "
-        f"{ours['cpu_seconds']:.0f} CPU s + "
-        f"{ours['compile_seconds']:.0f} s of compiling {ours['fallback']}",
+        f"fast: ln Z {ours.log_evidence:.2f} ± {ours.log_evidence_error:.2f}, "
+        f"{ours.evaluations} evaluations ({ours.record['rough_evaluations']} rough), "
+        f"{ours.cpu_seconds:.0f} CPU s + {ours.compile_seconds:.0f} s of compiling "
+        f"{ours.fallback}",
         flush=True,
     )
-    flat = Flat(model, stars)
+    flat = Flat(model)
     names = list(flat.bijections)
-    likelihood = jax.jit(
-        lambda theta: model.log_likelihood(dict(zip(names, theta, strict=True)), stars)
-    )
+    likelihood = jax.jit(lambda theta: model.log_likelihood(dict(zip(names, theta, strict=True))))
 
     cube = jax.jit(
         lambda u: jnp.stack([model.prior[n].icdf(v) for n, v in zip(names, u, strict=True)])
@@ -226,8 +211,8 @@ def against_dynesty(live: int) -> None:
         )
         sampler.run_nested(dlogz=0.01, print_progress=False)
         found = sampler.results
-        difference = ours["log_evidence"] - found.logz[-1]
-        error = np.hypot(ours["log_evidence_error"], found.logzerr[-1])
+        difference = ours.log_evidence - found.logz[-1]
+        error = np.hypot(ours.log_evidence_error, found.logzerr[-1])
         print(
             f"dynesty {options}: ln Z {found.logz[-1]:.2f} ± {found.logzerr[-1]:.2f}, "
             f"{int(np.sum(found.ncall))} evaluations, {time.process_time() - begin:.0f} CPU s; "

@@ -1,5 +1,4 @@
-"""Mean ln φ of held-out field stars: the published recipe beside `fit_field` and its parts.
-"""
+"""Mean ln φ of held-out field stars: the published recipe beside `fit_field` and its parts."""
 
 import sys
 import time
@@ -9,13 +8,11 @@ import jax
 import numpy as np
 import pandas as pd
 
-jax.config.update("jax_enable_x64", True)
+from benchmarks.shared import DATA
+from jaxcluster.density.stars import Stars
+from jaxcluster.field.density import FieldDensity, fit_field, published_kde
+from jaxcluster.field.gaussians import FOLDS
 
-from jaxcluster.density.stars import Stars  # noqa: E402
-from jaxcluster.field.density import FieldDensity, fit_field, published_kde  # noqa: E402
-from jaxcluster.field.gaussians import FOLDS  # noqa: E402
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
 FIELDS = {
     "NGC 2682": "ngc2682/field.parquet",
     "Berkeley 25": "gaia_fields_deep/Berkeley_25.parquet",

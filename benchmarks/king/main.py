@@ -17,42 +17,31 @@ one: all clusters of a kind share one prior and one compilation. Measured 2026-1
 """
 
 import argparse
-import os
 import resource
-import sys
-import tempfile
 import time
 import warnings
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+import pandas as pd
+from numpyro.distributions import Uniform
+from scipy.optimize import OptimizeWarning, curve_fit
+from scipy.stats import kstest
 
-jax.config.update("jax_enable_x64", True)
-os.environ.setdefault("NPROC", "1")  # of XLA's threads
-if "time" not in sys.argv:  # which shows what compiling takes
-    jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxcluster"))
-
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-from numpyro.distributions import Uniform  # noqa: E402
-from scipy.optimize import OptimizeWarning, curve_fit  # noqa: E402
-from scipy.stats import kstest  # noqa: E402
-
-import jaxcluster as jc  # noqa: E402
-from jaxcluster.inference.compile import Stopwatch  # noqa: E402
-from jaxcluster.inference.flat import Flat  # noqa: E402
-from jaxcluster.inference.maximum import maximum_likelihood  # noqa: E402
-from jaxcluster.jobs.king import read_field  # noqa: E402
-from jaxcluster.jobs.king_field import Field  # noqa: E402
-from jaxcluster.jobs.king_fit import Found, fit_profile  # noqa: E402
-from jaxcluster.jobs.king_summary import table_of, warnings_of  # noqa: E402
-from jaxcluster.jobs.members import find_members  # noqa: E402
-from jaxcluster.jobs.model_files import load_model  # noqa: E402
-from jaxcluster.structure.footprint import circle  # noqa: E402
-from jaxcluster.structure.profiles import King  # noqa: E402
-from jaxcluster.structure.surface import SurfaceDensity  # noqa: E402
+import jaxcluster as jc
+from benchmarks.shared import DATA, REFERENCE, keep_compiled, timed
+from jaxcluster.inference.compile import Stopwatch
+from jaxcluster.inference.flat import Flat
+from jaxcluster.inference.maximum import maximum_likelihood
+from jaxcluster.jobs.king_field import Field, read_field
+from jaxcluster.jobs.king_fit import Found, fit_profile
+from jaxcluster.jobs.king_summary import table_of, warnings_of
+from jaxcluster.jobs.members import find_members
+from jaxcluster.jobs.model_files import load_model
+from jaxcluster.structure.footprint import circle
+from jaxcluster.structure.profiles import King
+from jaxcluster.structure.surface import SurfaceDensity
 
 RADIUS = 30.0  # of the footprint [arcmin]
 CORE = 3.0
@@ -198,7 +187,7 @@ def simulations(n: int) -> None:
         for seed in range(n):
             x = draw(np.random.default_rng(seed), truth)
             model = build(stars_of(x), footprint=FOOTPRINT, max_ellipticity=0, prior=one.prior)
-            found = maximum_likelihood(model, None, key=jax.random.key(seed))
+            found = maximum_likelihood(model, key=seed)
             p, e = found.parameters, found.errors
             if found.at_bound or not np.isfinite([e[name] for name in SHOWN]).all():
                 failed[0] += 1
@@ -229,12 +218,10 @@ def posterior(x, prior, sampler, seed):
     """Draws of the default model, and the summary's table."""
     stars = stars_of(x)
     model = build(stars, footprint=FOOTPRINT, prior=prior)
-    found = sampler(model, stars, key=jax.random.key(seed))
-    group = found["posterior"]
-    draws = {str(name): np.asarray(values).reshape(-1) for name, values in group.data_vars.items()}
+    found = sampler(model, key=seed)
     field = Field(x, None, FOOTPRINT, (0.0, 0.0), RADIUS, {}, np.arange(len(x)))
-    table = table_of(Found("king62", None, field, found, dict(draws)), model)
-    return draws, table, group.attrs
+    table = table_of(Found("king62", None, False, field, found, found.draws))
+    return found, table
 
 
 def report(ranks: dict[str, list[float]], uniform: bool) -> None:
@@ -258,7 +245,7 @@ def coverage(n: int, sampler: str, settings=(SIX[1], SIX[5])) -> None:
         begin = time.process_time()
         for seed in range(n):
             x = draw(np.random.default_rng(1000 + seed), one.truth)
-            draws, _, _ = posterior(x, one.prior, SAMPLERS[sampler], seed)
+            draws = posterior(x, one.prior, SAMPLERS[sampler], seed)[0].draws
             for name in ranks:
                 ranks[name].append((draws[name] < one.truth[name]).mean())
         spent = (time.process_time() - begin) / n
@@ -293,7 +280,7 @@ def ranks(n: int, sampler: str, first: int = 2000) -> None:
     begin = time.process_time()
     for seed in range(n):
         x, truth = from_prior(first + seed)
-        draws, _, _ = posterior(x, PRIOR, SAMPLERS[sampler], seed)
+        draws = posterior(x, PRIOR, SAMPLERS[sampler], seed)[0].draws
         for name in found:
             found[name].append((draws[name] < truth[name]).mean())
     spent = (time.process_time() - begin) / n
@@ -307,17 +294,18 @@ def tails(n: int, first: int = 4000) -> None:
     outside, width, cost, indices = [], [], [], []
     for seed in range(n):
         x, _ = from_prior(first + seed)
-        found = {name: posterior(x, PRIOR, run, seed) for name, run in SAMPLERS.items()}
+        found = {name: posterior(x, PRIOR, run, seed)[0] for name, run in SAMPLERS.items()}
+        draws = {name: one.draws for name, one in found.items()}
         scaled = {
             name: np.array([np.log(d[p]) if p.startswith("r_") else d[p] for p in WATCHED])
-            for name, (d, _, _) in found.items()
+            for name, d in draws.items()
         }
         low, high = np.quantile(scaled["fast"], [0.025, 0.975], axis=1)[..., None]
         outside.append(((scaled["nuts"] < low) | (scaled["nuts"] > high)).mean(axis=1))
         width.append(scaled["fast"].std(axis=1) / scaled["nuts"].std(axis=1))
-        account = found["fast"][2]
-        cost.append([account[key] for key in ("evaluations", "cpu_seconds")])
-        indices.append(account.get("tail_index"))  # None by nested sampling
+        fast = found["fast"]
+        cost.append([fast.evaluations, fast.cpu_seconds])
+        indices.append(fast.quality.get("tail_index"))  # None by nested sampling
     mean, error = 100 * np.mean(outside, axis=0), 100 * np.std(outside, axis=0) / n**0.5
     evaluations, seconds = np.median(cost, axis=0)
     print(
@@ -356,14 +344,14 @@ def limits(n: int, sampler: str) -> None:
         )
 
 
-def reference(folder: Path) -> None:
+def reference() -> None:
     """The synthetic cluster whose maximum is on record."""
-    given = np.load(folder / "king_synthetic.npz")
+    given = np.load(REFERENCE / "king_synthetic.npz")
     x, footprint = np.stack([given["x"], given["y"]], axis=-1), circle(40.0)
     k, core, tidal, background = given["ml"]
     profile = King(core, tidal)
     density = SurfaceDensity(profile, footprint, k * footprint.integral(profile), background)
-    value = float(density.log_likelihood(jnp.asarray(x)))
+    value = float(jc.Model({}, lambda p: density, stars_of(x)).log_likelihood({}))
     print(f"ln L at the recorded maximum {value:.6f}, recorded {float(given['lnL']):.6f}")
     model = build(stars_of(x), footprint=footprint, max_ellipticity=0, free_centre=False)
 
@@ -372,7 +360,7 @@ def reference(folder: Path) -> None:
 
     for again in ("compiling too", "compiled"):
         begin = time.process_time()
-        found = maximum_likelihood(model, None, key=jax.random.key(0), derived=amplitude)
+        found = maximum_likelihood(model, key=0, derived=amplitude)
         print(f"{again}: {time.process_time() - begin:.2f} CPU s, {found.agree} of 6 climbs agree")
     print(f"ln L at our maximum {found.log_likelihood:.6f}")
     names = ("k", "r_core", "r_tidal", "background_density")
@@ -399,7 +387,7 @@ def times() -> None:
         x = np.concatenate([draw(rng, truth) for _ in range(2)])[rng.permutation(n)]
         stars = stars_of(x)
         model = build(stars, footprint=FOOTPRINT)
-        flat = Flat(model, stars)
+        flat = Flat(model)
         z = flat.draw(jax.random.key(1))
         for name, function in (
             ("likelihood", flat.log_likelihood),
@@ -408,10 +396,7 @@ def times() -> None:
             watch = Stopwatch()
             run = watch.compile(function, z)
             jax.block_until_ready(run(z))
-            begin = time.process_time()
-            for _ in range(100):
-                jax.block_until_ready(run(z))
-            spent = 10 * (time.process_time() - begin)
+            spent = 1e3 * timed(run, z, calls=100).mean()
             print(f"{n} stars, {name}: {spent:.2f} ms CPU, compile {watch.compiling:.1f} s")
         print(f"peak memory {memory():.0f} MB", flush=True)
         if n > 2000:
@@ -419,55 +404,44 @@ def times() -> None:
         shapes = {"king62": ("king62", None), "beta 1": ("generalised", 1)}
         for again in ("first", "again"):
             spent = 0.0
-            attributes = jc.nuts(model, stars, key=jax.random.key(0))["posterior"].attrs
-            account(f"nuts, {again}", attributes)
+            account(f"nuts, {again}", jc.nuts(model, key=0))
             for name, (profile, beta) in shapes.items():
                 one = build(stars, footprint=FOOTPRINT, profile=profile, beta=beta)
-                attributes = jc.fast(one, stars, key=jax.random.key(0))["posterior"].attrs
-                account(f"fast, {name}, {again}", attributes)
-                spent += attributes["cpu_seconds"]
+                run = jc.fast(one, key=0)
+                account(f"fast, {name}, {again}", run)
+                spent += run.cpu_seconds
             print(f"evidence of two profiles, {again}: {spent:.1f} CPU s")
         print(f"peak memory {memory():.0f} MB", flush=True)
 
 
-def account(what: str, attributes: dict[str, Any]) -> None:
-    value = attributes.get("log_evidence", np.nan)
-    error = attributes.get("log_evidence_error", np.nan)
-    print(
-        f"{what}: {attributes['cpu_seconds']:.1f} CPU s + {attributes['compile_seconds']:.1f} s "
-        f"of compiling, {attributes['evaluations']} evaluations, ln Z {value:.2f} ± {error:.2f}",
-        flush=True,
-    )
+def account(what: str, run: jc.Posterior) -> None:
+    words = f"{run.cpu_seconds:.1f} CPU s + {run.compile_seconds:.1f} s of compiling"
+    print(f"{what}: {words}, {run.evaluations} evaluations, {run!r}", flush=True)
 
 
-def clusters(data: Path, only: str | None) -> None:
+def clusters(only: str | None) -> None:
     """Real clusters beside the literature, β = 2 against 1."""
-    table = pd.read_csv(data / "literature" / "hunt_reffert_2024.csv").set_index("Name")
+    table = pd.read_csv(DATA / "literature" / "hunt_reffert_2024.csv").set_index("Name")
     selected = ("NGC_2323 P>0.5", "NGC_2682 P>0.5")
     cases = {
-        "NGC_2168": data / "ngc2168" / "dr2_member_positions.parquet",
-        "NGC_2682": data / "ngc2682" / "dr3_cone_30arcmin.parquet",
-        selected[1]: data / "ngc2682" / "dr3_cone_30arcmin.parquet",
-        selected[0]: data / "ngc2323" / "edr3_cone_42arcmin.parquet",
-        "Melotte_22": data / "pleiades_dance" / "members.csv",
+        "NGC_2168": DATA / "ngc2168" / "dr2_member_positions.parquet",
+        "NGC_2682": DATA / "ngc2682" / "dr3_cone_30arcmin.parquet",
+        selected[1]: DATA / "ngc2682" / "dr3_cone_30arcmin.parquet",
+        selected[0]: DATA / "ngc2323" / "edr3_cone_42arcmin.parquet",
+        "Melotte_22": DATA / "pleiades_dance" / "members.csv",
     }
     radii = {"NGC_2682": 30.0, selected[1]: 30.0, selected[0]: 42.0, "Melotte_22": 330.0}
     for name, path in cases.items():
         if only and only not in name:
             continue
         hunt = table.loc[name.split()[0]]
-        with tempfile.TemporaryDirectory() as folder:
-            if name in selected:
-                found = find_members(path, key=jax.random.key(0), resamplings=0)
-                rows = np.asarray(found.stars.rows)[found.probability >= 0.5]
-                path = Path(folder) / "members.parquet"
-                sky = {name: np.asarray(found.table[name])[rows] for name in ("ra", "dec")}
-                pd.DataFrame(sky).to_parquet(path)
-            field = read_field(
-                path,
-                centre=f"{hunt.RA_ICRS},{hunt.DE_ICRS}",
-                radius=radii.get(name),
-            )
+        source = path
+        if name in selected:
+            found = find_members(path, key=jax.random.key(0), resamplings=0)
+            rows = np.asarray(found.stars.rows)[found.probability >= 0.5]
+            source = found.table["ra", "dec"][rows]
+        centre = (float(hunt.RA_ICRS), float(hunt.DE_ICRS))
+        field = read_field(source, centre=centre, radius=radii.get(name))
         begin, results = time.process_time(), []
         for shape in (("king62", None), ("generalised", 1)):
             results.append(fit_profile(field, shape, jc.fast, jax.random.key(0), lambda line: None))
@@ -477,12 +451,11 @@ def clusters(data: Path, only: str | None) -> None:
             f"r_c {60 * hunt.rc:.1f}′, r_t {60 * hunt.rt:.1f}′, r_50 {60 * hunt.r50:.1f}′, N "
             f"{hunt.N}; {spent:.0f} CPU s"
         )
-        for found, model in results:
-            rows = table_of(found, model)
-            attributes = found.posterior["posterior"].attrs
+        for found in results:
+            rows, run = table_of(found), found.posterior
             print(
-                f"  β {found.beta or 2}: ln Z {attributes['log_evidence']:.2f} ± "
-                f"{attributes['log_evidence_error']:.2f} {attributes['fallback']}"
+                f"  β {found.beta or 2}: ln Z {run.log_evidence:.2f} ± "
+                f"{run.log_evidence_error:.2f} {run.fallback}"
             )
             for one in ("r_core", "r_tidal", "n_inside", "background_density", "ellipticity"):
                 print(f"    {one:>20} {written(rows[one])}")
@@ -509,7 +482,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="what", required=True)
-    commands.add_parser("reference").add_argument("folder", type=Path)
+    commands.add_parser("reference")
     commands.add_parser("simulations").add_argument("n", type=int, nargs="?", default=100)
     for name in ("coverage", "ranks", "limits", "tails"):
         one = commands.add_parser(name)
@@ -521,17 +494,18 @@ def main() -> None:
             one.add_argument("first", type=int, nargs="?", default=2000)
     commands.add_parser("time")
     one = commands.add_parser("clusters")
-    one.add_argument("data", type=Path)
     one.add_argument("only", nargs="?")
     given = parser.parse_args()
+    if given.what != "time":  # which shows what compiling takes
+        keep_compiled()
     if given.what == "reference":
-        reference(given.folder)
+        reference()
     elif given.what == "simulations":
         simulations(given.n)
     elif given.what == "time":
         times()
     elif given.what == "clusters":
-        clusters(given.data, given.only)
+        clusters(given.only)
     elif given.what == "tails":
         tails(given.n)
     elif given.what == "ranks":

@@ -14,11 +14,11 @@ footprints from 30′ to 66′, beside r_c = 7.97 ± 1.20′, r_cl = 36.69 ± 1.
 """
 
 import argparse
-from pathlib import Path
 
 import jax
 import numpy as np
 
+from benchmarks.shared import DATA
 from jaxcluster.density.stars import Stars
 from jaxcluster.inference.maximum import maximum_likelihood
 from jaxcluster.jobs.king_field import read_field
@@ -28,7 +28,6 @@ from jaxcluster.structure.profiles import King
 from jaxcluster.structure.radial_profile import radial_profile
 from jaxcluster.structure.surface import SurfaceDensity
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 CORE, RADIUS, BACKGROUND = 3.0, 30.0, 0.3
 NAMES = ("r_core", "r_tidal", "background_density", "n_cluster")
 
@@ -54,9 +53,7 @@ def likelihood(x, seed):
     def derived(parameters):
         return SurfaceDensity.of(parameters, footprint).derived()
 
-    found = maximum_likelihood(
-        model, stars, key=jax.random.key(seed), search=100, starts=2, derived=derived
-    )
+    found = maximum_likelihood(model, key=seed, search=100, starts=2, derived=derived)
     failed = bool(found.at_bound) or not np.isfinite(found.errors["r_tidal"])
     return [(float(found.parameters[k]), float(found.errors[k])) for k in NAMES], failed
 

@@ -15,28 +15,22 @@ notebooks/members_concentration.png, of seed 0.
 """
 
 import argparse
-import os
 import time
 from pathlib import Path
 from textwrap import fill
 from typing import NamedTuple
 
 import jax
+import numpy as np
+import pandas as pd
+from astropy.coordinates import SkyCoord
 
-jax.config.update("jax_enable_x64", True)
-os.environ.setdefault("NPROC", "1")  # of XLA's threads
-jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxcluster"))
-
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-from astropy.coordinates import SkyCoord  # noqa: E402
-
-import jaxcluster as jc  # noqa: E402
-from jaxcluster import xd  # noqa: E402
-from jaxcluster.figures.style import POSTERIOR, draw_credit  # noqa: E402
-from jaxcluster.jobs.members import COLUMNS, find_members  # noqa: E402
-from jaxcluster.xd.bootstrap import bootstrap_mixture  # noqa: E402
-from jaxcluster.xd.cluster_component import SURE, candidates, moments  # noqa: E402
+import jaxcluster as jc
+from jaxcluster import xd
+from jaxcluster.figures.style import POSTERIOR, draw_credit
+from jaxcluster.jobs.members import COLUMNS, find_members
+from jaxcluster.xd.bootstrap import bootstrap_mixture
+from jaxcluster.xd.cluster_component import SURE, candidates, moments
 
 FEWEST = 5  # other stars within and beyond, for the areas
 LIMIT = 0.05  # quantile that is a lower limit

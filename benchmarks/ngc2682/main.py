@@ -1,38 +1,33 @@
 """NGC 2682 (M 67): convergence of the cells, posterior with both grids, NUTS, and the cost.
 
-    python -m benchmarks.ngc2682.main DATA converge         cells doubled in mass and in mass ratio
-    python -m benchmarks.ngc2682.main DATA grids [LIVE [GRID]]  PARSEC and MIST, nested sampling
-    python -m benchmarks.ngc2682.main DATA nuts             NUTS beside the nested posterior of `grids`
-    python -m benchmarks.ngc2682.main DATA pull             which stars pull [M/H]
-    python -m benchmarks.ngc2682.main DATA field [SEEDS]    its density at the sample, by seed of the fit
-    python -m benchmarks.ngc2682.main DATA cost             time of a value, and of a value and gradient
+    python -m benchmarks.ngc2682.main converge         cells doubled in mass and in mass ratio
+    python -m benchmarks.ngc2682.main grids [LIVE [GRID]]  PARSEC and MIST, nested sampling
+    python -m benchmarks.ngc2682.main nuts             NUTS beside the nested posterior of `grids`
+    python -m benchmarks.ngc2682.main pull             which stars pull [M/H]
+    python -m benchmarks.ngc2682.main field [SEEDS]    its density at the sample, by seed of the fit
+    python -m benchmarks.ngc2682.main cost             time of a value, and of a value and gradient
 
-DATA is the folder with cluster.parquet and field.parquet of MiMO's authors (1228 + 4857 stars).
+The stars are those of MiMO's authors (ngc2682/ of the data, 1228 + 4857).
 """
 
-import os
 import resource
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
 
-jax.config.update("jax_enable_x64", True)
-os.environ.setdefault("NPROC", "1")  # of XLA's threads
-
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from jax.flatten_util import ravel_pytree  # noqa: E402
-
-import jaxcluster as jc  # noqa: E402
-from jaxcluster.inference.climb import climb, gradients  # noqa: E402
-from jaxcluster.inference.compile import Stopwatch  # noqa: E402
-from jaxcluster.inference.flat import Flat  # noqa: E402
-from jaxcluster.jobs.bayes_factor import bayes_factor, inside  # noqa: E402
-from jaxcluster.jobs.model_files import load_model  # noqa: E402
-from jaxcluster.population import isochrone  # noqa: E402
+import jaxcluster as jc
+from benchmarks.shared import DATA, between, timed
+from jaxcluster.inference.climb import climb, gradients
+from jaxcluster.inference.compile import Stopwatch
+from jaxcluster.inference.flat import Flat
+from jaxcluster.jobs.model_files import load_model
+from jaxcluster.jobs.stellar import cluster_of
+from jaxcluster.population import isochrone
 
 LIMITS = (8.0, 18.0)
 BEST = {  # start of the climb: near the published solution
@@ -57,17 +52,18 @@ ABOUT = {  # how far about it the cells are tried
 }
 
 
-def read(folder: Path):
+def read():
     """Return the sample inside the limits and the field stars."""
+    folder = DATA / "ngc2682"
     return (
-        inside(jc.from_table(folder / "cluster.parquet"), LIMITS),
+        between(jc.from_table(folder / "cluster.parquet"), LIMITS),
         jc.from_table(folder / "field.parquet"),
     )
 
 
 def best_fit(stars, field, limits=LIMITS, **options):
     """Return the maximum a posteriori parameters of a model with these options."""
-    flat = Flat(load_model("mimo_cmd")(stars, field=field, limits=limits, **options), stars)
+    flat = Flat(load_model("mimo_cmd")(stars, field=field, limits=limits, **options))
     start = {n: flat.bijections[n].inv(jnp.asarray(v)) for n, v in BEST.items()}
     row, unravel = ravel_pytree(start)
     rows = np.asarray(row)[None]
@@ -89,7 +85,7 @@ def converge(stars, field):
         model = load_model("mimo_cmd")(
             stars, field=field, limits=LIMITS, n_masses=masses, n_mass_ratios=ratios
         )
-        run = jax.jit(lambda p: model.log_likelihood(p, stars))
+        run = jax.jit(model.log_likelihood)
         return np.array([float(run(p)) for p in points])
 
     finest = at_points(1280, 32)
@@ -116,17 +112,13 @@ def cost(stars, field):
         options = {"n_masses": masses, "n_mass_ratios": ratios}
         model = load_model("mimo_cmd")(stars, field=field, limits=LIMITS, **options)
         functions = {
-            "cells": lambda p, m=model: m.cluster(p).cells,
-            "value": lambda p, m=model: m.log_likelihood(p, stars),
-            "value and gradient": jax.value_and_grad(lambda p, m=model: m.log_likelihood(p, stars)),
+            "cells": lambda p, m=model: cluster_of(m.density(p)).cells,
+            "value": model.log_likelihood,
+            "value and gradient": jax.value_and_grad(model.log_likelihood),
         }
         for name, function in functions.items():
-            watch, times = Stopwatch(), []
-            run = watch.compile(function, best)
-            for _ in range(60):
-                begin = time.process_time()
-                jax.block_until_ready(run(best))
-                times.append(time.process_time() - begin)
+            watch = Stopwatch()
+            times = timed(watch.compile(function, best), best, calls=60)
             print(
                 f"{masses} x {ratios} {name:>18}: {1e3 * np.median(times):6.2f} ms, quickest "
                 f"{1e3 * min(times):6.2f}, compiling {watch.compiling:.1f} s",
@@ -193,21 +185,21 @@ def line(result, wall):
 
 def main() -> None:
     """Run what the command line asks for."""
-    folder, what = Path(sys.argv[1]), sys.argv[2]
-    stars, field_stars = read(folder)
+    what = sys.argv[1] if len(sys.argv) > 1 else ""
+    stars, field_stars = read()
     say = partial(print, file=sys.stderr, flush=True)
-    run = partial(bayes_factor, stars, field_stars, limits=LIMITS, progress=say)
+    run = partial(jc.bayes_factor, stars, field_stars, limits=LIMITS, progress=say)
     if what == "converge":
         converge(
             stars, jc.fit_field(field_stars, LIMITS, n_stars=len(stars), key=jax.random.key(0))
         )
     elif what == "field":
-        field_at_sample(stars, field_stars, int(sys.argv[3]) if len(sys.argv) > 3 else 5)
+        field_at_sample(stars, field_stars, int(sys.argv[2]) if len(sys.argv) > 2 else 5)
     elif what == "cost":
         cost(stars, jc.fit_field(field_stars, LIMITS, n_stars=len(stars), key=jax.random.key(0)))
     elif what == "grids":
-        live = int(sys.argv[3]) if len(sys.argv) > 3 else 200
-        for grid in sys.argv[4:] or ("parsec", "mist"):
+        live = int(sys.argv[2]) if len(sys.argv) > 2 else 200
+        for grid in sys.argv[3:] or ("parsec", "mist"):
             begin = time.monotonic()
             print(f"\n{grid}, {live} live points")
             sampler = partial(jc.nested, live=live)
@@ -222,7 +214,7 @@ def main() -> None:
         field = jc.fit_field(field_stars, LIMITS, n_stars=len(stars), key=jax.random.key(0))
         best = best_fit(stars, field)
         model = load_model("mimo_cmd")(stars, field=field, limits=LIMITS)
-        at = jax.jit(lambda m: model.pointwise({**best, "metallicity": m}, stars)[: len(stars)])
+        at = jax.jit(lambda m: model.pointwise({**best, "metallicity": m}))
         step, here = 0.01, best["metallicity"]
         slope = np.asarray(at(here + step) - at(here - step)) / (2 * step)
         print("ln L per dex of [M/H] by magnitude; positive pulls up")
@@ -232,7 +224,7 @@ def main() -> None:
         print("best fit without the faint stars, and without the bright ones")
         for limits in (LIMITS, (8.0, 16.0), (13.0, 18.0), (8.0, 15.0)):
             for grid in ("parsec", "mist"):
-                some, others = inside(stars, limits), inside(field_stars, limits)
+                some, others = between(stars, limits), between(field_stars, limits)
                 field = jc.fit_field(others, limits, n_stars=len(some), key=jax.random.key(0))
                 best = best_fit(some, field, limits, grid=grid)
                 shown = {n: round(float(v), 3) for n, v in best.items()}

@@ -11,23 +11,16 @@ stars show beyond that is the error of the density. MiMO's own code has log10 BF
 400 real ones of NGC 2682.
 """
 
-import os
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import jax
+import numpy as np
 
-jax.config.update("jax_enable_x64", True)
-os.environ.setdefault("NPROC", "1")  # of XLA's threads
-jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxcluster"))
-
-import numpy as np  # noqa: E402
-
-import jaxcluster as jc  # noqa: E402
-from jaxcluster.jobs.bayes_factor import inside  # noqa: E402
-from jaxcluster.jobs.model_files import load_model  # noqa: E402
+import jaxcluster as jc
+from benchmarks.shared import between, keep_compiled
+from jaxcluster.jobs.model_files import load_model
 
 BRIGHT = 8.0
 LIVE = 50  # where importance sampling fails
@@ -57,23 +50,24 @@ def draw_from(density: jc.FieldDensity, like: jc.Stars, n: int, rng, limits) -> 
 
 
 def log10_bf(stars, density, limits, key):
-    """Bayes factor of these stars against this density, and the sampler's account."""
-    stars = inside(stars, limits)
+    """Bayes factor of these stars against this density, and the posterior."""
+    stars = between(stars, limits)
     model = load_model("mimo_cmd")(stars, field=density, limits=limits, **CELLS)
-    run = jc.fast(model, stars, key=key, live=LIVE, tolerance=0.2)["posterior"].attrs
-    return (run["log_evidence"] - float(model.null(stars))) / np.log(10), run
+    run = jc.fast(model, key=key, live=LIVE, tolerance=0.2)
+    return (run.log_evidence - model.null) / np.log(10), run
 
 
 def main() -> None:
     """Print one row a draw, then the summary."""
     if len(sys.argv) < 6:
         raise SystemExit(__doc__)
+    keep_compiled()
     what, numbers = sys.argv[2], [int(a) for a in sys.argv[3:6]]
     faint = float(sys.argv[6]) if len(sys.argv) > 6 else 18.0
     first = int(sys.argv[7]) if len(sys.argv) > 7 else 0
     draws, n, n_field = numbers
     limits = (BRIGHT, faint)
-    field = inside(jc.from_table(sys.argv[1]), limits)
+    field = between(jc.from_table(sys.argv[1]), limits)
     n_field = min(n_field, len(field) - n if what == "real" else len(field))
     fit = partial(jc.fit_field, limits=limits, n_stars=n)
     found = []
@@ -88,9 +82,9 @@ def main() -> None:
         value, run = log10_bf(stars, density, limits, key)
         found.append(value)
         print(
-            f"{what} {seed}: log10 BF {value:6.2f} ± {run['log_evidence_error'] / np.log(10):.2f}  "
-            f"{run['evaluations']} evaluations {time.process_time() - begin:.0f} CPU s "
-            f"{run['fallback']}",
+            f"{what} {seed}: log10 BF {value:6.2f} ± {run.log_evidence_error / np.log(10):.2f}  "
+            f"{run.evaluations} evaluations {time.process_time() - begin:.0f} CPU s "
+            f"{run.fallback}",
             flush=True,
         )
     print(

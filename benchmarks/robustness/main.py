@@ -2,7 +2,7 @@
 
     python -m benchmarks.robustness.main distances [SEEDS [FIGURE]]    fields of other distances
     python -m benchmarks.robustness.main fractions [SEEDS [FIGURE]]    100 members in more and more field
-    python -m benchmarks.robustness.main alarms DATA [CLUSTER...]     real clusters, which are no alarm
+    python -m benchmarks.robustness.main alarms [CLUSTER...]          real clusters, which are no alarm
 
 The experiments of Li, Li & Shao (2025) on simulations, 96 × 6 cells. `distances`: 200 field stars
 1.5 to 2.5 kpc away and no cluster; the field of the same distances, and four others. `fractions`:
@@ -11,28 +11,19 @@ stars of gaia_fields within 3 σ of a cluster's proper motion and parallax, the 
 parallax and other proper motion.
 """
 
-import os
 import sys
 from functools import partial
-from pathlib import Path
 
 import jax
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from astropy.table import Table, vstack
 
-jax.config.update("jax_enable_x64", True)
-os.environ.setdefault("NPROC", "1")  # of XLA's threads
-jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxcluster"))
-
-import matplotlib  # noqa: E402
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-from astropy.table import Table, vstack  # noqa: E402
-
-import jaxcluster as jc  # noqa: E402
-from jaxcluster.jobs.bayes_factor import Result, bayes_factor  # noqa: E402
-from jaxcluster.population.simulate import TRUTH, simulate_cluster, simulate_field  # noqa: E402
+import jaxcluster as jc
+from benchmarks.shared import DATA, keep_compiled
+from jaxcluster.jobs.bayes_factor_result import BayesFactor
+from jaxcluster.population.simulate import TRUTH, simulate_cluster, simulate_field
 
 LIMITS = (10.0, 18.0)
 CELLS = {"n_masses": 96, "n_mass_ratios": 6}
@@ -47,9 +38,9 @@ CLUSTERS = (  # of gaia_fields, with a field beside them
 OPTIONS = {"limits": LIMITS, "sampler": partial(jc.fast, live=50), **CELLS}
 
 
-def row(tag: str, seed: int, result: Result) -> float:
+def row(tag: str, seed: int, result: BayesFactor) -> float:
     """Print a line; returns log10 BF."""
-    scatter = float(np.median(result.posterior["posterior"]["model_scatter"]))
+    scatter = float(np.median(result.posterior.draws["model_scatter"]))
     print(
         f"{tag:>14} {seed:4d} {result.log10_bayes_factor:8.2f} "
         f"± {result.log10_bayes_factor_error:.2f} ± {result.log10_bayes_factor_field_error:5.2f} "
@@ -78,7 +69,7 @@ def distances(seeds: int, figure: str | None) -> None:
             )
             others = jc.from_table(near[200:] if where == SAMPLE else other)
             sample = jc.from_table(near[:200])
-            result = bayes_factor(sample, others, key=jax.random.key(seed), **OPTIONS)
+            result = jc.bayes_factor(sample, others, key=jax.random.key(seed), **OPTIONS)
             found[seed, i] = row(f"{where[0]}-{where[1]} kpc", seed, result)
             if seed == 0:
                 ax = axes[1 + i]
@@ -111,7 +102,7 @@ def fractions(seeds: int, figure: str | None) -> None:
         for i, f in enumerate(FRACTIONS):
             n = int(MEMBERS * f / (1 - f) + 0.5)
             sample = vstack([members[around.colnames], around[:n]])
-            result = bayes_factor(
+            result = jc.bayes_factor(
                 jc.from_table(sample),
                 jc.from_table(around[most:]),
                 key=jax.random.key(seed),
@@ -127,11 +118,11 @@ def fractions(seeds: int, figure: str | None) -> None:
         fig.savefig(figure, dpi=130)
 
 
-def select(data: Path, name: str) -> tuple[Table, Table]:
+def select(name: str) -> tuple[Table, Table]:
     """Candidate and field stars of one real cluster."""
-    clusters = pd.read_csv(data / "gaia_fields" / "clusters.csv").set_index("file")
+    clusters = pd.read_csv(DATA / "gaia_fields" / "clusters.csv").set_index("file")
     cluster = clusters.loc[f"{name}.parquet"]
-    table = pd.read_parquet(data / "gaia_fields" / f"{name}.parquet")
+    table = pd.read_parquet(DATA / "gaia_fields" / f"{name}.parquet")
 
     def near(column, value, intrinsic):
         error = np.hypot(table[f"{column}_error"], intrinsic)
@@ -144,13 +135,13 @@ def select(data: Path, name: str) -> tuple[Table, Table]:
     return Table.from_pandas(sample), Table.from_pandas(field)
 
 
-def alarms(data: Path, names: tuple[str, ...]) -> None:
+def alarms(names: tuple[str, ...]) -> None:
     """Real clusters beside field stars of like parallax."""
     print(HEADER)
     for name in names:
-        sample, field = (jc.from_table(table) for table in select(data, name))
+        sample, field = (jc.from_table(table) for table in select(name))
         try:
-            result = bayes_factor(sample, field, key=jax.random.key(0), **OPTIONS)
+            result = jc.bayes_factor(sample, field, key=jax.random.key(0), **OPTIONS)
         except ValueError as error:
             print(f"{name}: {error}")
             continue
@@ -161,12 +152,13 @@ def alarms(data: Path, names: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Run what the command line asks for."""
+    keep_compiled()
     experiments = {"distances": distances, "fractions": fractions}
     if len(sys.argv) > 1 and sys.argv[1] in experiments:
         figure = sys.argv[3] if len(sys.argv) > 3 else None
         experiments[sys.argv[1]](int(sys.argv[2]) if len(sys.argv) > 2 else 3, figure)
-    elif len(sys.argv) > 2 and sys.argv[1] == "alarms":
-        alarms(Path(sys.argv[2]), tuple(sys.argv[3:]) or CLUSTERS)
+    elif len(sys.argv) > 1 and sys.argv[1] == "alarms":
+        alarms(tuple(sys.argv[2:]) or CLUSTERS)
     else:
         raise SystemExit(__doc__)
 

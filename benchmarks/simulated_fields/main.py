@@ -52,20 +52,18 @@ from typing import NamedTuple
 
 import jax
 
-jax.config.update("jax_enable_x64", True)
-os.environ.setdefault("NPROC", "1")  # of XLA's threads
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of scikit-learn's: those that wait take CPU time
 jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxcluster"))
 
-import numpy as np  # noqa: E402
-from members import field_weights  # noqa: E402
-from scipy.stats import beta  # noqa: E402
+import numpy as np
+from scipy.stats import beta
 
-import jaxcluster as jc  # noqa: E402
-from jaxcluster import xd  # noqa: E402
-from jaxcluster.figures.style import POSTERIOR, PRIOR, draw_credit  # noqa: E402
-from jaxcluster.jobs.members import COLUMNS  # noqa: E402
-from jaxcluster.xd.cluster_component import KM_S, candidates  # noqa: E402
+import jaxcluster as jc
+from benchmarks.members.main import field_weights
+from jaxcluster import xd
+from jaxcluster.figures.style import POSTERIOR, PRIOR, draw_credit
+from jaxcluster.jobs.members import COLUMNS
+from jaxcluster.xd.cluster_component import KM_S, candidates
 
 HOSTS = ("IC166", "NGC2301", "NGC2324", "NGC6834")
 CONTRASTS = (5.0, 1.0, 0.3)

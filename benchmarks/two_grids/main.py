@@ -12,11 +12,8 @@ from functools import partial
 
 import jax
 
-jax.config.update("jax_enable_x64", True)
-
-import jaxcluster as jc  # noqa: E402
-from jaxcluster.jobs.bayes_factor import bayes_factor  # noqa: E402
-from jaxcluster.population.simulate import TRUTH, simulate_pair  # noqa: E402
+import jaxcluster as jc
+from jaxcluster.population.simulate import TRUTH, simulate_pair
 
 LIMITS = (10.0, 18.0)
 CELLS = {"n_masses": 128, "n_mass_ratios": 8}
@@ -31,7 +28,7 @@ def main() -> None:
         tables = simulate_pair(jax.random.key(5), n, 4 * n, TRUTH, grid, LIMITS)
         stars, field = (jc.from_table(t) for t in tables)
         for fitted in ("parsec", "mist"):
-            result = bayes_factor(
+            result = jc.bayes_factor(
                 stars,
                 field,
                 key=jax.random.key(1),

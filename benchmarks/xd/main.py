@@ -1,33 +1,30 @@
 """Extreme deconvolution: time of a pass, passes needed, memory, and the path of Bovy's code.
 
-    python -m benchmarks.xd.main pass       CPU seconds per EM pass beside astroML and pygmmis
-    python -m benchmarks.xd.main converge   ln L against passes: L-BFGS, SQUAREM and EM
-    python -m benchmarks.xd.main memory     peak memory of a process that fits 10⁶ stars
-    python -m benchmarks.xd.main bovy       against what Bovy's code reaches from the same start
+python -m benchmarks.xd.main pass       CPU seconds per EM pass beside astroML and pygmmis
+python -m benchmarks.xd.main converge   ln L against passes: L-BFGS, SQUAREM and EM
+python -m benchmarks.xd.main memory     peak memory of a process that fits 10⁶ stars
+python -m benchmarks.xd.main bovy       against what Bovy's code reaches from the same start
 """
 
 import argparse
-import os
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-jax.config.update("jax_enable_x64", True)
-os.environ.setdefault("NPROC", "1")  # of XLA's threads
+import jaxcluster as jc
+from benchmarks.shared import REFERENCE as FOLDER
+from benchmarks.shared import timed
+from jaxcluster import xd
+from jaxcluster.xd.ascent import METHODS
 
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-
-import jaxcluster as jc  # noqa: E402
-from jaxcluster import xd  # noqa: E402
-
-REFERENCE = Path("/work/shared/reference/xd_gaia_like_1e4.npz")
+REFERENCE = FOLDER / "xd_gaia_like_1e4.npz"
 K = 10
 NAMES = ("weights", "means", "covs")
 BARS = {3: 0.045, 5: 0.12}  # CPU seconds a pass
@@ -97,12 +94,7 @@ def fit(stars: jc.Stars, passes: int, method: str, **options) -> xd.Fit:
 
 def best_of(repeats: int, function: Callable[[], object]) -> float:
     """Least CPU time of a call [s]."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return min(times)
+    return float(timed(function, calls=repeats).min())
 
 
 def ours(stars: jc.Stars, method: str, pairs, few: int = 5, many: int = 45) -> tuple[float, float]:
@@ -190,7 +182,7 @@ def converge() -> None:
     for name, arrays in problems.items():
         stars = stars_of(*arrays)
         after, end = (
-            {m: fit(stars, n, m).mean_log_likelihood for m in xd.METHODS} for n in (100, 1000)
+            {m: fit(stars, n, m).mean_log_likelihood for m in METHODS} for n in (100, 1000)
         )
         for m in after:
             levels = [max(after.values()), end[m], max(end.values())]
@@ -240,7 +232,8 @@ def main() -> None:
     if not REFERENCE.exists():
         sys.exit(f"{REFERENCE} is absent: it holds the stars and the start")
     if arguments.command == "memory" and not arguments.inside:
-        subprocess.run([sys.executable, __file__, "memory", "--inside"], check=True)
+        again = [sys.executable, "-m", "benchmarks.xd.main", "memory", "--inside"]
+        subprocess.run(again, check=True)
     elif arguments.command == "memory":
         memory_of_this_process(1_000_000, 20)
     else:
