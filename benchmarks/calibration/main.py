@@ -1,7 +1,8 @@
 """Simulation-based calibration: ranks and coverage of posteriors, reliability of memberships.
 
-    python -m benchmarks.calibration.main run FILE FIRST LAST [MADE]   mocks of these seeds, a line each
-    python -m benchmarks.calibration.main summary FILE...              what the lines say
+    python -m benchmarks.calibration.main run FILE FIRST LAST [MADE]
+        mocks of these seeds, a line each
+    python -m benchmarks.calibration.main summary FILE...  what the lines say
 
 Parameters are drawn from `PRIOR`, which the fit uses too; numbers of stars are given, 50 to 1000;
 field stars are drawn from the very density that the fit is given; no mock is left out. Then the

@@ -1,10 +1,10 @@
 """Evidence: samplers against analytic values, mock clusters, and dynesty on the shipped mock.
 
-    python -m benchmarks.evidence.main analytic [SEEDS]                   7 parameters, closed forms
-    python -m benchmarks.evidence.main nested [SEEDS [LIVE [INNER]]]      the same, nested sampling
-    python -m benchmarks.evidence.main mocks [SEEDS]              two mock clusters, scatter of `fast`
-    python -m benchmarks.evidence.main searches [N]               what single searches on them miss
-    python -m benchmarks.evidence.main dynesty [LIVE]             the cluster of `jaxcluster demo`
+    python -m benchmarks.evidence.main analytic [SEEDS]  7 parameters, closed forms
+    python -m benchmarks.evidence.main nested [SEEDS [LIVE [INNER]]]  the same, nested sampling
+    python -m benchmarks.evidence.main mocks [SEEDS]  two mock clusters, scatter of `fast`
+    python -m benchmarks.evidence.main searches [N]  what single searches on them miss
+    python -m benchmarks.evidence.main dynesty [LIVE]  the cluster of `jaxcluster demo`
 
 Problems: a correlated Gaussian of about 17 nats; two Gaussians of weights 0.3 and 0.7, five
 widths apart in each of two coordinates; a curved one, x1 ~ N(0, 1), x2 | x1 ~ N(x1²/2, 0.2), and

@@ -1,7 +1,7 @@
 """Time of the kernel: value and gradient, dense and local, in either precision.
 
-`python -m benchmarks.kernel.main [--quick]` measures n stars on a bent sequence of nine magnitudes, with
-errors of 0.003 to 0.03 mag, against k cells in order along it (as many as NGC 2682's fit has):
+`python -m benchmarks.kernel.main [--quick]` measures n stars on a bent sequence of nine magnitudes,
+with errors of 0.003 to 0.03 mag, against k cells in order along it, as many as NGC 2682 has:
 
     dense   `log_density`, all pairs          local   `log_density_local`, pairs within reach
     value   Σ ln(field + p)                   +grad   its value and gradient by x, S, w, μ and V

@@ -1,13 +1,13 @@
 """Structure of clusters: against a reference, simulated truth, the binned fit, and the literature.
 
-    python -m benchmarks.king.main reference FOLDER              the maximum of king_synthetic.npz
-    python -m benchmarks.king.main simulations [N]               maximum likelihood and rings on truth
-    python -m benchmarks.king.main coverage [N] [SAMPLER]        68 and 95 % intervals at fixed truths
-    python -m benchmarks.king.main ranks [N] [SAMPLER] [FIRST]   of truths drawn from the prior
-    python -m benchmarks.king.main tails [N]                     what NUTS finds and fast leaves out
-    python -m benchmarks.king.main limits [N] [SAMPLER]          how often r_t is a limit, a right one
-    python -m benchmarks.king.main time                          a likelihood, NUTS, evidence; bars
-    python -m benchmarks.king.main clusters DATA [NAME]          real ones, beside Hunt & Reffert (2024)
+    python -m benchmarks.king.main reference FOLDER  the maximum of king_synthetic.npz
+    python -m benchmarks.king.main simulations [N]  maximum likelihood and rings on truth
+    python -m benchmarks.king.main coverage [N] [SAMPLER]  68 and 95 % intervals at fixed truths
+    python -m benchmarks.king.main ranks [N] [SAMPLER] [FIRST]  of truths drawn from the prior
+    python -m benchmarks.king.main tails [N]  what NUTS finds and fast leaves out
+    python -m benchmarks.king.main limits [N] [SAMPLER]  how often r_t is a limit, a right one
+    python -m benchmarks.king.main time  a likelihood, NUTS, evidence; bars
+    python -m benchmarks.king.main clusters DATA [NAME]  real ones, beside Hunt & Reffert (2024)
 
 FOLDER and DATA are folders, N clusters of each kind (100), SAMPLER nuts or fast, FIRST the first
 seed. Set-up of simulations: a circle of R = 30′, r_c 3′, background 0.2 arcmin⁻² (565 stars), N

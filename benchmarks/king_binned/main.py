@@ -1,7 +1,7 @@
 """What rings and least squares make of a cluster, beside its truth and beside the literature.
 
-    python -m benchmarks.king_binned.main            # simulated clusters, then NGC 2168
-    python -m benchmarks.king_binned.main --only simulated --likelihood --times 15    # without rings
+    python -m benchmarks.king_binned.main  # simulated clusters, then NGC 2168
+    python -m benchmarks.king_binned.main --only simulated --likelihood --times 15  # without rings
     python -m benchmarks.king_binned.main --only ngc2168
 
 Simulated: a King (1962) profile of core 3′ in a field of 30′ radius and 0.3 stars per arcmin²,

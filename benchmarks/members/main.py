@@ -1,9 +1,10 @@
 """Clusters found in raw fields: 46 with one, and fields without.
 
-    python -m benchmarks.members.main DATA fields [SEED]    the 46 of gaia_fields, beside clusters.csv
-    python -m benchmarks.members.main DATA null [FIELDS]    simulated from those fields' other components
-    python -m benchmarks.members.main DATA cap              the Galactic cap of null_fields, six seeds
-    python -m benchmarks.members.main DATA ngc2323          with 200 resamplings: CPU, and how converged
+    python -m benchmarks.members.main DATA fields [SEED]  the 46 of gaia_fields, beside clusters.csv
+    python -m benchmarks.members.main DATA null [FIELDS]
+        simulated from those fields' other components
+    python -m benchmarks.members.main DATA cap  the Galactic cap of null_fields, six seeds
+    python -m benchmarks.members.main DATA ngc2323  with 200 resamplings: CPU, and how converged
 
 DATA is the folder of gaia_fields and the others. `fields` gives the distance of the cluster's mean
 from Hunt & Reffert (2024; DR2 where they have none) in the worse proper motion [mas/yr] and in

@@ -1,6 +1,7 @@
 """False alarms: log10 Bayes factors of samples that are field and nothing else.
 
-    python -m benchmarks.null.main FIELD real DRAWS STARS N_FIELD [FAINT [FIRST]]   stars of the field
+    python -m benchmarks.null.main FIELD real DRAWS STARS N_FIELD [FAINT [FIRST]]
+        stars of the field
     python -m benchmarks.null.main FIELD density DRAWS STARS N_FIELD [FAINT [FIRST]]
 
 FIELD is a table of field stars (NGC 2682's, or one of gaia_fields_deep), FAINT the faint limit

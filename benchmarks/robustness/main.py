@@ -1,8 +1,9 @@
 """Bayes factors against the wrong field, with few and many field stars, and what warns of them.
 
-    python -m benchmarks.robustness.main distances [SEEDS [FIGURE]]    fields of other distances
-    python -m benchmarks.robustness.main fractions [SEEDS [FIGURE]]    100 members in more and more field
-    python -m benchmarks.robustness.main alarms [CLUSTER...]          real clusters, which are no alarm
+    python -m benchmarks.robustness.main distances [SEEDS [FIGURE]]  fields of other distances
+    python -m benchmarks.robustness.main fractions [SEEDS [FIGURE]]
+        100 members in more and more field
+    python -m benchmarks.robustness.main alarms [CLUSTER...]  real clusters, which are no alarm
 
 The experiments of Li, Li & Shao (2025) on simulations, 96 × 6 cells. `distances`: 200 field stars
 1.5 to 2.5 kpc away and no cluster; the field of the same distances, and four others. `fractions`:

@@ -42,7 +42,6 @@ share| of the five bins from 0.1, weighted by their stars. Error bars of the fig
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -51,10 +50,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # of scikit-learn's: those that wait take CPU time
-jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxcluster"))
-
 import numpy as np
 from scipy.stats import beta
 
@@ -449,6 +444,8 @@ def main() -> None:
     parser.add_argument("--contrasts", type=float, nargs="+", default=CONTRASTS)
     parser.add_argument("--each", type=int, default=5, help="realisations of each host")
     arguments = parser.parse_args()
+    keep_compiled()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of scikit-learn's: waiting takes CPU time
     try:
         import sklearn
     except ImportError:

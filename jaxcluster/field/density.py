@@ -113,7 +113,7 @@ class FieldDensity(AbstractDensity):
 
         The delete-a-group jackknife: √(4/5 Σ_f (s_f − s̄)²) of the sums s_f with the fits that
         have not seen one fifth. It is checked against the scatter between halves of NGC 2682's
-        field in `benchmarks/ngc2682.py field`.
+        field in `benchmarks/ngc2682 field`.
 
         Args:
             stars: the sample, other stars than the field's: one of these makes it too large.
@@ -173,7 +173,7 @@ def fit_field(
     minimises BIC, ω maximises the likelihood of stars left out: one by one of the kernels, in
     folds of the Gaussians. The mean of the five Gaussian fits is no worse than one fit to all, and
     the sum of ln φ at NGC 2682's stars scatters less from seed to seed
-    (`benchmarks/ngc2682.py field`).
+    (`benchmarks/ngc2682 field`).
 
     `remaining_bias` is the loss of fits to halves of the field: what the stack lacks falls as
     1/n (0.16, 0.08, 0.04 nat with 50, 100, 200 of NGC 2682's field stars), so it loses by halving

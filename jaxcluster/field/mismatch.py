@@ -1,7 +1,7 @@
 """Does the field explain the sample's field stars? A field from elsewhere passes for a cluster.
 
 Against field stars of another distance the sample is nothing but a cluster that is not there:
-log10 BF is 5 to 444 for 200 field stars, -1.6 with the right field (`benchmarks/robustness.py`;
+log10 BF is 5 to 444 for 200 field stars, -1.6 with the right field (`benchmarks/robustness`;
 Li, Li & Shao 2025 found 84.9 and -1.0). What such a "cluster" cannot hide is its width: its
 model scatter is 0.07 to 0.11 mag, that of clusters is 0.01 to 0.05. It can be
 more, as where dust is patchy: four of 16 real clusters are flagged, at 0.06 to 0.12 mag.

@@ -9,15 +9,15 @@ Míguez 2015). That goes where a maximum is broad, and may lose a narrow higher 
 then climbs by gradient from the best of its first draws, adds draws about the highest ends, shaped
 as the posterior falls off there, and if these change the weights goes through the powers again. L
 is the model's `rough` one where it has one; draws of searches are then used no further.
-`benchmarks/evidence.py searches` counts what single searches miss.
+`benchmarks/evidence searches` counts what single searches miss.
 
 Rounds: draws of all searches' proposals give a proposal, which gives a round of draws, which
 improve the proposal, until a round says ln Z = ln ⟨prior L / q⟩ twice as well as asked. Those after
 it count: their proposals q were fixed before, so Z and the posterior are unbiased, and they were
 not chosen for a small error. (The first round of a small error, or all draws, make ln Z of the
-curved problem of `benchmarks/evidence.py` too low. All draws make a posterior too narrow: a tail
+curved problem of `benchmarks/evidence` too low. All draws make a posterior too narrow: a tail
 counts for less where it is found, since proposals then go there, and for nothing where it is not;
-see `benchmarks/king.py tails`. For the same reason each round counts by its own proposal, not by
+see `benchmarks/king tails`. For the same reason each round counts by its own proposal, not by
 the mixture of all that count.) A posterior that no mixture fits well, as that of most fields
 without a cluster, gets there by larger rounds, which count from the ninth on, and with a fifth of
 the effective draws.

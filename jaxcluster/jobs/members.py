@@ -9,7 +9,7 @@ and its stability, the share of 200 resamplings of the stars in which P_i > ½.
 
 The paper takes that share for the membership, and the most compact component. Of several that can
 be a cluster we take that which adds most to ln L: small clumps beside a cluster
-(`benchmarks/members.py fields` shows them) may be more compact than it.
+(`benchmarks/members fields` shows them) may be more compact than it.
 """
 
 from collections.abc import Callable

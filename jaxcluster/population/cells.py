@@ -6,7 +6,7 @@ masses, and between neighbouring mass ratios for binaries, lies a *cell*: a segm
 whose weight is the exact integral of the mass function (and of the mass-ratio law) over it, and
 whose Gaussian has its mean and covariance. After Li & Shao (2022), who use points.
 
-Four things make few cells enough (`benchmarks/ngc2682.py converge`): mean and covariance across a
+Four things make few cells enough (`benchmarks/ngc2682 converge`): mean and covariance across a
 cell in q by quadrature, since a companion's light is no straight line in q; mass ratios cut where
 companions show; cuts in mass that differ from one mass ratio to the next, so that ripples cancel;
 and twice as many for single stars, half of all systems on one line.

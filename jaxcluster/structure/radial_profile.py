@@ -10,7 +10,7 @@ at the rings' radii r = ⅔ (R₂³−R₁³)/(R₂²−R₁²), each ring's Poi
 as Ahmed, Canbay & Çınar (2026) do; β = 2 is King's (1962) profile. It is here to compare with the
 literature: `king_profile`, star by star, has no rings to choose, no √N of a count that happens to
 be small, and no mean radius in place of a ring's integral. What it costs is in
-`benchmarks/king_binned.py`. For β = 1 and rings that all lie inside r_cl, k/√(1+(r_cl/r_c)²) and
+`benchmarks/king_binned`. For β = 1 and rings that all lie inside r_cl, k/√(1+(r_cl/r_c)²) and
 n_bg are one constant: r_cl is then wherever the rings end, and has no error.
 """
 

@@ -9,7 +9,7 @@ so that component k stays component k.
 There the likelihood of a resampling falls off nearly as that of all stars does. So its Hessian,
 worked out once from differences of gradients, makes Newton steps for all of them, BFGS (Nocedal &
 Wright 2006, eq. 6.17) mends it on the way, and half the squared Newton step says how far ln L is
-below the maximum. `benchmarks/members.py ngc2323` counts passes, some twenty a resampling.
+below the maximum. `benchmarks/members ngc2323` counts passes, some twenty a resampling.
 
 Coordinates are offsets of ln w, of the mean in units of the component's width, and of the factor M
 in V = L M Mᵀ Lᵀ, V₀ = L Lᵀ, with ln of its diagonal.

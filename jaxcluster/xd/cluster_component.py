@@ -18,7 +18,7 @@ each of its m parts, and ln n besides, since its place has been searched for:
 
     Σ_i ln [p(x_i) / p(x_i without the parts)] ≥ (½ m p + 1) ln n.
 
-`benchmarks/members.py` counts what that finds in 46 fields with a cluster and in fields without.
+`benchmarks/members` counts what that finds in 46 fields with a cluster and in fields without.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Components moved to where there are more stars than the mixture has.
 
 EM moves a component to the nearest maximum; a cluster that no start has a component at is never
-found (`benchmarks/simulated_fields.py`). So count the stars within 2 σ of each star's place, σ that
+found (`benchmarks/simulated_fields`). So count the stars within 2 σ of each star's place, σ that
 of the median noise S, and beside it what the mixture, drawn with the stars' noise, has there. Where
 the excess is most significant one component is put, of covariance S/4, taken from where it is
 needed least, by what it adds to ln L,

@@ -14,7 +14,7 @@ missing coordinate leaves the star's T, χ² and sums: a row of R_i less.
 
 The floor: 10⁶ pairs (10⁵ stars, 10 components) take some 150 (3-d) and 400 (5-d) operations each.
 XLA works cheap intermediate results out again wherever they are used, so they are materialised, in
-chunks that stay in the cache. `benchmarks/xd.py pass` times it.
+chunks that stay in the cache. `benchmarks/xd pass` times it.
 """
 
 from functools import partial
