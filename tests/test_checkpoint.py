@@ -65,7 +65,7 @@ def finish(process):
     return json.loads(out.splitlines()[-1])
 
 
-@pytest.mark.parametrize("method", ["importance", "nested"])
+@pytest.mark.parametrize("method", ["importance", pytest.param("nested", marks=pytest.mark.slow)])
 def test_killed_runs_end_with_the_same_bits(method, tmp_path):
     cache, folder = tmp_path / "cache", tmp_path / "run"
     undisturbed = finish(start(method, "", cache))

@@ -258,6 +258,7 @@ def test_each_fit_without_a_fifth_is_a_density_that_has_not_seen_it(fitted, fiel
     assert np.all(seen.sum(axis=1) == 64)
 
 
+@pytest.mark.slow
 def test_standard_error_is_the_scatter_between_fields():
     """Sums of ln φ at one sample, with 16 independent fields of one known density."""
     sample, weights = stars(draw(50, 30)), np.linspace(0.2, 1.0, 50)

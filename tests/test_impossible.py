@@ -113,10 +113,3 @@ def test_a_few_strange_colours_are_let_through():
     table = exchanged(BP, RP)(stars())
     table[f"{BP}_error"] = 0.9
     assert len(from_table(table)) == 60
-
-
-def test_headers_of_a_csv_file_twice(tmp_path):
-    path = tmp_path / "stars.csv"
-    path.write_text("# of two surveys\nG,BP,G,RP,BP\n12,13,14,11,13\n")
-    with pytest.raises(ValueError, match=r"stars.csv: .* columns \['G', 'BP'\] appear more than"):
-        from_table(path)

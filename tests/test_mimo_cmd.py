@@ -48,13 +48,13 @@ def test_filling_up_changes_no_likelihood(stars):
     some = stars[np.arange(50)]
     model, truth = build(some), {name: jnp.asarray(value) for name, value in TRUTH.items()}
     f = TRUTH["field_fraction"]
-    cluster = model.density(truth).parts[0](some)
+    cluster = jax.jit(lambda p: model.density(p).parts[0](some))(truth)
     expected = jnp.logaddexp(jnp.log(f) + field(some), jnp.log(1 - f) + cluster)
-    np.testing.assert_allclose(model.pointwise(truth), expected, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(model.pointwise)(truth), expected, atol=1e-5)
     flat = Flat(model)
     assert len(flat.stars) == 56
     z = {name: bijection.inv(truth[name]) for name, bijection in flat.bijections.items()}
-    described = flat.describe(z)
+    described = jax.jit(flat.describe)(z)
     np.testing.assert_allclose(described.log_likelihood[:50], expected, atol=1e-5)
     share = 1.0 - jnp.exp(jnp.log(f) + field(some) - expected)
     np.testing.assert_allclose(described.membership[:50], share, atol=1e-5)
@@ -76,6 +76,7 @@ def test_samples_of_like_size_share_what_is_compiled(stars):
         assert shared == pytest.approx(own, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_results_have_the_real_stars_only(stars):
     some = stars[np.arange(50)]
     run = jc.nested(build(some), key=jax.random.key(0), live=20, inner_steps=3, remaining=0.9)

@@ -21,6 +21,7 @@ def test_numbers_of_parameters():
     assert number_of_parameters(10, 3) == 99
 
 
+@pytest.mark.slow
 def test_three_components_are_found(stars):
     said = []
     table = compare_components(

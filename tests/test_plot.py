@@ -114,6 +114,7 @@ def result(run):
         n_outside=0,
         n_in_field_too=0,
         n_dropped={"sample": {}, "field": {}},
+        oddities=(),
         build="mimo_cmd",
         options={"n_masses": 8, "n_mass_ratios": 2},
         seed=0,

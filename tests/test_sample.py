@@ -232,6 +232,7 @@ print(len(jax.devices()), repr(run.log_evidence))
 """
 
 
+@pytest.mark.slow
 def test_nested_same_key_same_numbers_on_any_number_of_devices():
     answers = []
     for devices in ("1", "4"):

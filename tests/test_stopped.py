@@ -37,7 +37,9 @@ def build(stars, **_):
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)]
+)
 def test_stopped_in_the_foreground(number, tmp_path):
     bands = {f"phot_{b}_mean_mag": np.linspace(15, 16, 20) for b in ("g", "bp", "rp")}
     table = Table(bands | {f"{name}_error": np.full(20, 0.01) for name in bands})

@@ -124,7 +124,6 @@ def ngc2682():
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_enable_x64", True)
     ngc2168()
     pleiades()
     ngc2682()

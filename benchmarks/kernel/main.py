@@ -14,8 +14,6 @@ one star, local in this precision against dense in float64.
 """
 
 import argparse
-import os
-import platform
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
+from benchmarks.shared import state
 from jaxcluster.density.gaussian import log_density
 from jaxcluster.density.local import log_density_local
 
@@ -121,8 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="without n = 10 000 and 100 000")
     quick = parser.parse_args().quick
-    jax.config.update("jax_enable_x64", True)
-    print(f"{os.cpu_count()} cores, {platform.machine()}, jax {jax.__version__}")
+    print(state())
     print(
         "n | k | pairs | dense value | dense +grad | local value | local +grad | 10⁹ pairs/s dense"
     )

@@ -15,7 +15,6 @@ footprints from 30′ to 66′, beside r_c = 7.97 ± 1.20′, r_cl = 36.69 ± 1.
 
 import argparse
 
-import jax
 import numpy as np
 
 from benchmarks.shared import DATA
@@ -105,7 +104,6 @@ def ngc2168():
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_enable_x64", True)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", choices=("simulated", "ngc2168"))
     parser.add_argument("--times", type=int, default=100)

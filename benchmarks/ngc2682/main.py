@@ -27,7 +27,7 @@ from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.flat import Flat
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.jobs.stellar import cluster_of
-from jaxcluster.population import isochrone
+from jaxcluster.population import grids
 
 LIMITS = (8.0, 18.0)
 BEST = {  # start of the climb: near the published solution
@@ -100,7 +100,7 @@ def converge(stars, field):
     print(f"{1280:7d} {32:7d} {1280 * 34:7d} {finest[0]:10.3f}")
     usual = at_points(240, 14)
     for number in (480, 240, 160):
-        isochrone.N_DWARFS = number
+        grids.N_DWARFS = number
         jc.load_grid.cache_clear()
         print(f"{number} dwarfs: {np.round(at_points(240, 14) - usual, 2)}", flush=True)
 

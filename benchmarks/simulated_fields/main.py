@@ -42,6 +42,7 @@ share| of the five bins from 0.1, weighted by their stars. Error bars of the fig
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -55,6 +56,7 @@ from scipy.stats import beta
 
 import jaxcluster as jc
 from benchmarks.members.main import field_weights
+from benchmarks.shared import keep_compiled
 from jaxcluster import xd
 from jaxcluster.figures.style import POSTERIOR, PRIOR, draw_credit
 from jaxcluster.jobs.members import COLUMNS

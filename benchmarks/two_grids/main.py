@@ -13,6 +13,7 @@ from functools import partial
 import jax
 
 import jaxcluster as jc
+from benchmarks.shared import keep_compiled
 from jaxcluster.population.simulate import TRUTH, simulate_pair
 
 LIMITS = (10.0, 18.0)
@@ -21,6 +22,7 @@ CELLS = {"n_masses": 128, "n_mass_ratios": 8}
 
 def main() -> None:
     """Print one block for each pair of grids."""
+    keep_compiled()
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 300
     live = int(sys.argv[2]) if len(sys.argv) > 2 else 100
     for made in ("parsec", "mist"):
