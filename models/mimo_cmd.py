@@ -34,7 +34,36 @@ SUPPORT = {  # where a parameter means something; age and metallicity: where the
     "extinction_scatter": constraints.positive,
 }
 
-CELLS = (96, 6), (160, 8), (240, 14)  # in mass and in mass ratio, from rough to fine
+CELLS = (96, 6), (160, 8), (240, 14), (480, 28)  # in mass and mass ratio, from rough to fine
+MANY = 300  # stars, from which on finer ones are worth their time
+TIGHT = 0.01  # mag: the width of a sequence that needs finer ones
+
+
+def cells_for(stars, scatter):
+    """Numbers of cells in mass and mass ratio: the finer, the more stars and the tighter.
+
+    160 × 8 for fewer than 300 stars, else 240 × 14, and the next finer ones where the sequence is
+    narrower than 0.01 mag, by the median error of colour and the median of the prior of the
+    scatter. ln L of 400 stars, less that of far finer cells, 40 simulated samples:
+
+                                             240 × 14        480 × 28
+        log age 8,   11.5 mag, σ = 0.003   −0.2 ± 0.6     −0.1 ± 0.3
+        log age 6.8, 10 mag,   σ = 0.004   −1.3 ± 1.2     −0.1 ± 0.5
+        log age 8.5,  6 mag,   σ = 0.003   −0.9 ± 1.0     +0.2 ± 0.4
+        log age 9.6,  9.5 mag, σ = 0.005   −0.1 ± 0.5     +0.0 ± 0.2
+        log age 9, 10.7 mag,   σ = 0.015   −0.1 ± 0.1
+
+    They take 3.4 times as long. The default prior of the scatter, whose median is 0.024 mag, does
+    not ask for them: a posterior that ends at its lower end should be sampled again with
+    ``model_scatter=LogUniform(0.001, 0.02)``.
+
+    Args:
+        stars: columns magnitude and colour [mag].
+        scatter: the prior of ``model_scatter``.
+    """
+    colour = jnp.median(jnp.sqrt(jnp.asarray(stars.noise)[:, 1, 1]))
+    width = jnp.hypot(colour, jnp.median(scatter.sample(jax.random.key(0), (1000,))))
+    return CELLS[1 + (len(stars) >= MANY) + bool(width < TIGHT)]
 
 
 def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_mass_ratios=None):
@@ -48,14 +77,13 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_m
         prior: replaces or adds distributions or their texts, for instance {"mass_ratio_slope":
             Uniform(-5, 5)} or {"extinction_scatter": "LogUniform(0.003, 0.3)"}. Normal ones that
             reach beyond `SUPPORT` or the grid are cut off there.
-        n_masses: cells along the isochrone; 240, or 160 for fewer than 300 stars.
-        n_mass_ratios: cells in the mass ratio; 14, or 8 for fewer than 300 stars.
+        n_masses: cells along the isochrone; see `cells_for`.
+        n_mass_ratios: cells in the mass ratio.
     """
-    # ln L of 1228 stars moves by 1.6 between 160 × 8 and the finest (ngc2682.py converge)
-    masses, ratios = CELLS[1] if len(stars) < 300 else CELLS[2]
     bands, _ = jc.plane_of(stars.columns)
     isochrones = jc.load_grid(grid, bands)
     prior, fixed = jc.within(PRIOR, isochrones.bounds, prior, SUPPORT)
+    masses, ratios = cells_for(stars, prior["model_scatter"])
     population = jc.PopulationModel(
         grid=isochrones,
         errors=jc.ErrorModel.of(stars),

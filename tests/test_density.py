@@ -67,7 +67,7 @@ def population():
     model = PopulationModel(
         grid=grid, errors=errors, columns=COLUMNS, limits=LIMITS, n_masses=48, n_mass_ratios=4
     )
-    return jax.jit(model)(
+    return jax.jit(lambda p: model(p))(
         {
             "log_age": 9.0,
             "metallicity": 0.0,
