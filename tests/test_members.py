@@ -97,7 +97,7 @@ def test_what_is_refused_and_why():
 
 
 def test_a_simulated_cluster(found):
-    truth = np.asarray(found.table["member"])
+    truth = np.asarray(found.members["member"])
     assert found.cluster is not None
     sure = found.probability >= 0.9
     assert truth[sure].mean() > 0.9
@@ -115,8 +115,28 @@ def test_a_simulated_cluster(found):
     assert row["dec"] == pytest.approx(10.0, abs=0.02)
     assert row["r50"] == pytest.approx(60 * 0.04 * 1.18, rel=0.25)
     assert row["n_expected"] == pytest.approx(80, rel=0.2)
-    assert np.ma.getmaskarray(found.table["probability"]).sum() == 0
-    np.testing.assert_allclose(found.table["stability"], found.stability)
+    assert np.ma.getmaskarray(found.members["probability"]).sum() == 0
+    np.testing.assert_allclose(found.members["stability"], found.stability)
+
+
+def test_the_result_prints_draws_saves_and_loads_itself(found, tmp_path):
+    assert repr(found).startswith("Members(cluster at ra 0.0")
+    row = found.table()
+    assert len(row) == 1
+    assert row["pmra"].unit == "mas / yr"
+    assert "cluster at ra" in found._repr_html_()
+    folder = found.save(tmp_path / "run")
+    names = {"members.parquet", "members.png", "summary.json", "result.pickle"}
+    assert {path.name for path in folder.iterdir()} == names
+    again = jc.load(folder)
+    assert again.summary() == found.summary()
+    np.testing.assert_array_equal(again.probability, found.probability)
+    kept = jc.read_table(folder / "members.parquet")
+    assert kept.meta["cluster"]["n_members"] == found.row["n_members"]
+    assert json.loads((folder / "summary.json").read_text())["n_stars"] == 680
+    none = jc.find_members(simulated(n_cluster=0), key=3, components=2, resamplings=0)
+    assert repr(none).startswith("Members(no cluster in 600 stars: ")
+    assert len(none.table()) == 0
 
 
 def test_stars_count_with_the_columns_that_they_have():
@@ -126,9 +146,9 @@ def test_stars_count_with_the_columns_that_they_have():
     table["parallax"][:5] = np.nan  # members
     table["parallax_error"][100:110] = np.nan
     found = find_members(table, key=KEY, components=5, resamplings=5)
-    assert list(np.flatnonzero(np.ma.getmaskarray(found.table["probability"]))) == [5]
-    assert (np.asarray(found.table["probability"][:5]) > 0.3).all()
-    assert np.isfinite(np.delete(found.table["stability"], 5)).all()
+    assert list(np.flatnonzero(np.ma.getmaskarray(found.members["probability"]))) == [5]
+    assert (np.asarray(found.members["probability"][:5]) > 0.3).all()
+    assert np.isfinite(np.delete(found.members["stability"], 5)).all()
     row = cluster_row(found)
     assert row is not None
     assert all(np.isfinite(v) for v in row.values())
@@ -151,7 +171,7 @@ def test_field_alone_has_no_cluster():
     assert found.cluster is None
     assert (found.probability == 0).all()
     assert cluster_row(found) is None
-    assert (np.asarray(found.table["stability"]) == 0).all()
+    assert (np.asarray(found.members["stability"]) == 0).all()
 
 
 def test_near_chooses_among_clusters():
@@ -308,7 +328,7 @@ def test_command_merges_two_catalogues(tmp_path):
 
 
 def test_split_for_the_bayes_factor(tmp_path):
-    from jaxcluster.jobs.field_search import split
+    from jaxcluster.jobs.split import split
 
     table = simulated()
     table["probability"] = np.ma.masked_all(len(table))

@@ -88,7 +88,7 @@ def ngc2682():
     path = DATA / "ngc2682" / "dr3_cone_30arcmin.parquet"
     centre = (132.846, 11.814)
     found = find_members(path, key=jax.random.key(0), resamplings=0, near=centre)
-    table = found.table[np.asarray(found.stars.rows)]
+    table = found.members[np.asarray(found.stars.rows)]
     x = to_plane(np.asarray(table["ra"]), np.asarray(table["dec"]), centre)
     field = read_field(table["ra", "dec"], centre=centre)
     inside = field.footprint.contains(x)

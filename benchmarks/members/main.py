@@ -79,7 +79,7 @@ class Concentration(NamedTuple):
 
 def concentration(found, row) -> Concentration:
     rows = np.asarray(found.stars.rows)
-    sky = SkyCoord(found.table["ra"][rows], found.table["dec"][rows], unit="deg")
+    sky = SkyCoord(found.members["ra"][rows], found.members["dec"][rows], unit="deg")
     away = sky.separation(SkyCoord(row.ra, row.dec, unit="deg")).arcmin
     radius = row.r50_hr_arcmin if np.isfinite(row.r50_hr_arcmin) else row.r50_arcmin
     sure, inner, outer = found.probability >= SURE, away < radius, away > 2.5 * radius

@@ -105,7 +105,7 @@ def bayes_factor_command(
     with errors(out), progress() as say:
         sample: Any = cluster
         if field_from_members:
-            from jaxcluster.jobs.field_search import split
+            from jaxcluster.jobs.split import split
 
             if field is not None:
                 raise ValueError(

@@ -57,15 +57,14 @@ def members(
     start()
     from jaxcluster.catalogue.files import format_of
     from jaxcluster.cli.members_shown import print_members
-    from jaxcluster.cli.members_written import write
     from jaxcluster.cli.typed import numbers, numbers_of_components, position
-    from jaxcluster.jobs.field_search import search
+    from jaxcluster.jobs.members import find_members
 
     with errors(), progress() as say:
         if out is not None:
             format_of(out)
         about: Any = numbers("--cut-centre", cut_centre, "PMRA,PMDEC", "-1.2,5.5 (mas/yr)")
-        result = search(
+        result = find_members(
             table,
             columns.split(","),
             components=numbers_of_components(components),
@@ -80,8 +79,11 @@ def members(
         )
         if out is not None:
             say(f"writing {out}")
-            write(result, out)
-    emit(result.summary, as_json, print_members)
+            result.write_members(out)
+            for name, figure in result.figures().items():  # members.png, members.components.png
+                end = ".png" if name == "members" else f".{name}.png"
+                figure.savefig(out.with_suffix(end), dpi=150)
+    emit(result.summary(), as_json, print_members)
 
 
 def merge(

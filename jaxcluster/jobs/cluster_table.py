@@ -6,7 +6,7 @@ times 1.4826 (what noise and dispersion make together), and the mean weighted by
 dispersion²).
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
@@ -15,11 +15,13 @@ from astropy.table import Table
 
 from jaxcluster.catalogue.sky import middle
 from jaxcluster.catalogue.tables import UNITS, Reader
-from jaxcluster.jobs.members import Members
 from jaxcluster.xd.cluster_component import SURE, moments
 
+if TYPE_CHECKING:
+    from jaxcluster.jobs.members_result import Members
 
-def cluster_row(found: Members) -> dict[str, float | int | None] | None:
+
+def cluster_row(found: "Members") -> dict[str, float | int | None] | None:
     """Return the row of a field's cluster, None where there is none.
 
     Position [deg], `r50` [arcmin], half the sure members' distance from it; entropy, contrast and
@@ -31,7 +33,7 @@ def cluster_row(found: Members) -> dict[str, float | int | None] | None:
     sure = found.probability >= SURE
     if not sure.any():
         sure = found.probability >= min(0.5, found.probability.max())
-    read = Reader(found.table)
+    read = Reader(found.members)
     ra, dec = (read.value(c)[np.asarray(stars.rows)][sure] for c in ("ra", "dec"))
     read.raise_absent()
     centre = middle(ra, dec)

@@ -12,8 +12,10 @@ be a cluster we take that which adds most to ln L: small clumps beside a cluster
 (`benchmarks/members fields` shows them) may be more compact than it.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,55 +24,31 @@ from jaxtyping import Float, PRNGKeyArray
 
 from jaxcluster import xd
 from jaxcluster.catalogue.from_table import from_table
+from jaxcluster.catalogue.preparation import correct_parallax, cut_outliers
 from jaxcluster.catalogue.tables import Reader, read_table
+from jaxcluster.density.keys import as_key
+from jaxcluster.density.precision import require_float64
 from jaxcluster.density.stars import Stars
-from jaxcluster.xd.bootstrap import Bootstrap, bootstrap_mixture
+from jaxcluster.jobs.members_result import Members
+from jaxcluster.xd.bootstrap import bootstrap_mixture
 from jaxcluster.xd.cluster_component import Candidate, candidates
+from jaxcluster.xd.number_of_components import best_number, compare_components
 
 COLUMNS = ("pmra", "pmdec", "parallax")
 
 
-class Members(NamedTuple):
-    """A field taken apart.
-
-    Args:
-        table: all rows of the source with `probability` and, if asked for, `stability`;
-            masked for stars without any of the columns used.
-        stars: those that were used.
-        fit: the mixture.
-        ranking: its components, the most compact first.
-        cluster: of those that nothing speaks against the one that adds most to ln L, or None.
-        probability: of each of `stars`, 0 where there is no cluster.
-        bootstrap: resamplings, or None.
-    """
-
-    table: Table
-    stars: Stars
-    fit: xd.Fit
-    ranking: list[Candidate]
-    cluster: Candidate | None
-    probability: Float[np.ndarray, " n"]
-    bootstrap: Bootstrap | None
-
-    @property
-    def stability(self) -> Float[np.ndarray, " n"]:
-        """Share of the resamplings in which each of `stars` is of the cluster (P > ½).
-
-        It says how sure it is on which side of ½ the probability lies, and is no probability.
-        """
-        if self.bootstrap is None or self.cluster is None:
-            return np.zeros(len(self.stars))
-        return self.bootstrap.stability
-
-
 def find_members(
     source: object,
-    columns: tuple[str, ...] = COLUMNS,
+    columns: Sequence[str] = COLUMNS,
     *,
-    key: PRNGKeyArray,
-    components: int = 10,
+    key: PRNGKeyArray | int = 0,
+    components: int | range = 10,
     resamplings: int = 200,
     near: tuple[float, float] | None = None,
+    zero_point: bool = False,
+    cut: float | None = None,
+    cut_centre: tuple[float, float] | None = None,
+    max_magnitude_error: float | None = None,
     progress: Callable[[str], None] | None = None,
     **options,
 ) -> Members:
@@ -80,19 +58,53 @@ def find_members(
         source: what `read_table` takes: ra, dec and the columns, with errors and correlations.
         columns: pmra, pmdec [mas/yr], and any others of `from_table`; positions are not needed. A
             star that lacks some of them counts with the others.
-        key: random key of the starts and the resamplings.
-        components: of the mixture; 10 as in the paper.
+        key: random key or seed of the starts and the resamplings.
+        components: of the mixture, 10 as in the paper; of a range that which describes unseen
+            stars best.
         resamplings: of the stars, 0 for none.
         near: (ra, dec) [deg]; of several clusters the one most concentrated there is taken, by
             default that which adds most to ln L.
+        zero_point: whether to correct Gaia's parallaxes first (Lindegren et al. 2021).
+        cut: stars further off in proper motion than so many robust σ are dropped first.
+        cut_centre: what `cut` is about [mas/yr]; the median by default.
+        max_magnitude_error: stars with a larger one in any band are dropped first [mag].
         progress: called with a line of text now and then.
         options: of `xd.fit`.
 
     Raises:
-        ValueError: from `read_table`, `from_table` and `xd.fit`.
+        ValueError: of the table or an argument; the message names file, column or argument.
+
+    Example:
+        >>> found = jc.find_members("gaia_field.parquet", key=1)  # doctest: +SKIP
+        >>> found.members["probability"]  # doctest: +SKIP
     """
-    table = read_table(source).copy()
-    stars = from_table(table, columns, keep_incomplete=True)
+    require_float64()
+    if cut_centre is not None and cut is None:
+        raise ValueError("--cut-centre (cut_centre): is of no use without --cut (cut)")
+    try:
+        table = read_table(source).copy()
+        if zero_point:
+            table = correct_parallax(table)
+        if cut is not None or max_magnitude_error is not None:
+            table = cut_outliers(
+                table, centre=cut_centre, n_sigma=cut, max_magnitude_error=max_magnitude_error
+            )
+        return _find(table, columns, key, components, resamplings, near, progress, options)
+    except ValueError as error:
+        text = str(error)
+        if isinstance(source, str | Path) and not text.startswith(str(source)):
+            text = f"{source}: {text}"
+        raise ValueError(text) from error
+
+
+def _find(table, columns, seed, components, resamplings, near, progress, options) -> Members:
+    begin, key, comparison = time.process_time(), as_key(seed), None
+    stars = from_table(table, tuple(columns), keep_incomplete=True)
+    if isinstance(components, range):
+        if len(components) > 1:
+            compare_key = jax.random.fold_in(key, 1)
+            comparison = compare_components(stars, components, key=compare_key, progress=progress)
+        components = components.start if comparison is None else best_number(comparison)
     fit_key, draw_key = jax.random.split(key)
     if progress is not None:
         progress(f"{components} components for {len(stars)} stars")
@@ -111,18 +123,26 @@ def find_members(
         good.sort(key=lambda one: -one.gain)
     cluster = good[0] if good else None
     probability = np.zeros(len(stars)) if cluster is None else of(cluster)
+    _write(table, "probability", stars, probability, "of the cluster (jaxcluster members)")
     resampled = None
     if cluster is not None and resamplings:
+        parts = cluster.parts
         resampled = bootstrap_mixture(
-            stars,
-            fit.mixture,
-            resamplings,
-            cluster=cluster.parts,
-            key=draw_key,
-            progress=progress,
+            stars, fit.mixture, resamplings, cluster=parts, key=draw_key, progress=progress
         )
-    found = Members(table, stars, fit, ranking, cluster, probability, resampled)
-    _write(table, "probability", stars, probability, "of the cluster (jaxcluster members)")
+    found = Members(
+        members=table,
+        stars=stars,
+        fit=fit,
+        ranking=ranking,
+        cluster=cluster,
+        probability=probability,
+        bootstrap=resampled,
+        n_resamplings=resamplings,
+        comparison=comparison,
+        seed=seed if isinstance(seed, int) else str(seed),
+        cpu_seconds=time.process_time() - begin,
+    )
     if resamplings:
         words = "share of resamplings with probability > 0.5: how sure that verdict is"
         _write(table, "stability", stars, found.stability, words)
