@@ -166,6 +166,7 @@ def test_weights_count_stars():
     assert weighted.null == pytest.approx(plain.null)
 
 
+@pytest.mark.slow
 def test_uniform_field_alone():
     """The closed form against quadrature, and no evidence for a cluster that is not there."""
     x = np.random.default_rng(0).uniform(-10, 10, (40, 2))
@@ -202,6 +203,7 @@ def test_background_alone_with_a_gradient(n):
     assert null == pytest.approx(level + best + np.log(over_g), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_gradient_is_no_cluster():
     """By a level background alone as competitor ln Z − null was +11."""
     model = build(tilted(2000, 0.3), radius=10.0, gradient=True)
@@ -325,6 +327,7 @@ def test_command_compares(field):
     assert "beta free" in result.stderr or "beta 1" in result.stderr
 
 
+@pytest.mark.slow
 def test_an_edge_beyond_the_footprint_is_a_lower_limit(field):
     x = draw(n=300, core=3.0, tidal=90.0, radius=8.0, background=1.0)
     sky = to_sky(x, (120.0, -45.0))

@@ -293,6 +293,7 @@ def test_few_cells_of_pairs_keep_mean_and_variance(isochrone):
     assert spread == pytest.approx(second, rel=3e-3)
 
 
+@pytest.mark.slow
 def test_no_nan_and_no_negative_weight_in_the_prior_box(grid):
     """Everywhere in the default priors: finite cells of weight ≥ 0, and a finite normalisation.
 

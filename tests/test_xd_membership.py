@@ -129,6 +129,7 @@ def test_posterior_of_a_simulated_field(field, found):
     assert len(parameter_table(run)) == 2 + 4 + 4 + 2  # a correlation once, no diagonal
 
 
+@pytest.mark.slow
 def test_prior_is_weak_and_can_be_replaced(field, found):
     stars, mixture = field.stars, found.mixture
     priors = build(stars, mixture=mixture).prior

@@ -78,14 +78,14 @@ def from_table(
     table, columns = read_table(source), tuple(columns)
     _check_columns(columns)
     first = next((c for c in columns if c in BANDS), None)
-    if first is None and (limits or magnitude_column):
+    if first is None and (limits or magnitude_column is not None):
         raise ValueError(f"limits and magnitude_column need a band in columns, found {columns}")
     if limits and not limits[0] < limits[1]:
         raise ValueError(f"limits: expected (brightest, faintest), found {limits}")
     if not 0 <= colour_error_floor < 1:
         raise ValueError(f"colour_error_floor: expected 0 to 1 mag, found {colour_error_floor:g}")
     read = Reader(table)
-    if first and magnitude_column:
+    if first and magnitude_column is not None:
         read.prefer(first, magnitude_column)
 
     x = np.stack([read.value(c) for c in columns], axis=-1)
@@ -134,7 +134,7 @@ def from_table(
     x, sigma, R = x[keep], sigma[keep], R[keep]
     check_noise({s: name for s, (name, _) in sources.items()}, sigma, R)
     check_unique(table, keep, np.concatenate([x, sigma], axis=1))
-    if not magnitude_column:  # which may be dereddened, or an absolute magnitude
+    if magnitude_column is None:  # which may be dereddened, or an absolute magnitude
         check_bands(read, columns, keep)
 
     A = L * sigma[:, None, :]

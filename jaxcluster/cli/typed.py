@@ -93,7 +93,9 @@ def shape_of(profile: str | None, beta: str | None) -> tuple[str, int | None]:
 
     if beta not in (None, "1", "2", "free"):
         raise ValueError(f"--beta {beta!r}: expected 1, 2 or free")
-    name = profile or ("king62" if beta is None else "generalised")
+    name = profile
+    if name is None:
+        name = "king62" if beta is None else "generalised"
     if name not in PROFILES:
         raise ValueError(f"--profile {name!r}: expected one of {', '.join(PROFILES)}")
     if name == "king62" and beta not in (None, "2"):

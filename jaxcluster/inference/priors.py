@@ -7,6 +7,7 @@ its parameters can be, and `supported` asks before anything is sampled.
 
 import ast
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 import jax
@@ -52,6 +53,7 @@ def from_text(text: str) -> Distribution:
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
             raise ValueError(text)
         kind = getattr(distributions, call.func.id)
+        _require_all(kind, call)
         prior = kind(
             *(float(ast.literal_eval(a)) for a in call.args),
             **{k.arg: float(ast.literal_eval(k.value)) for k in call.keywords if k.arg},
@@ -65,6 +67,14 @@ def from_text(text: str) -> Distribution:
             f"{shown!r}: expected a numpyro distribution of numbers, such as Normal(9.7,0.1) or "
             "Uniform(0,1)"
         ) from error
+
+
+def _require_all(kind, call: ast.Call) -> None:
+    """Refuse a call that leaves a number to numpyro: "Uniform(0.2)" would end at 1."""
+    named = [keyword.arg for keyword in call.keywords]
+    for name, parameter in list(signature(kind).parameters.items())[len(call.args) :]:
+        if isinstance(parameter.default, float) and name not in named:
+            raise ValueError(f"no {name}")
 
 
 def supported(name: str, prior: Prior, support: Constraint | None = None) -> Distribution:

@@ -41,7 +41,8 @@ def read_columns(source: Any, field: Field, magnitude: str | None) -> Columns:
         ValueError: without a column of that name, or fewer than 10 stars with a magnitude.
     """
     read = Reader(read_table(source))
-    band = magnitude or (BAND if read.column(BAND) else None)
+    if (band := magnitude) is None and read.column(BAND):
+        band = BAND
     magnitudes = motion = None
     if band is not None:
         if (name := read.column(band)) is None:

@@ -79,6 +79,8 @@ def find_members(
         >>> found.members["probability"]  # doctest: +SKIP
     """
     require_float64()
+    if resamplings < 0:
+        raise ValueError(f"--bootstrap (resamplings): expected 0 or more, found {resamplings}")
     if cut_centre is not None and cut is None:
         raise ValueError("--cut-centre (cut_centre): is of no use without --cut (cut)")
     try:

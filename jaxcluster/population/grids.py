@@ -59,7 +59,7 @@ def load_grid(grid: str = "parsec", bands: tuple[str, ...] | None = None) -> Iso
         FileNotFoundError: where `grid` is neither a name nor a file.
     """
     if grid not in EMBEDDED:
-        if not Path(grid).exists():
+        if not Path(grid).is_file():
             raise FileNotFoundError(
                 f"grid {grid!r}: neither an embedded grid ({', '.join(EMBEDDED)}) nor a file"
             )
