@@ -16,8 +16,9 @@ from jaxcluster.inference.climb import climb, curvature, gradients
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.evaluate import Evaluate
 from jaxcluster.inference.flat import Flat
-from jaxcluster.inference.importance import WIDER, NotConvergedError, about, importance, seen_twice
+from jaxcluster.inference.importance import NotConvergedError, importance, seen_twice
 from jaxcluster.inference.posterior import systematic
+from jaxcluster.inference.search import WIDER, about
 from jaxcluster.inference.student_mixture import NU, StudentMixture, fit_mixture
 from jaxcluster.inference.weighted_draws import Draws, effective, tail_index
 

@@ -100,12 +100,8 @@ def run(*words):
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-CALLED = {
-    "--bands": "columns",
-    "--max-ruwe": "ruwe",
-    "--out": "suffix",
-    "--cut": "n_sigma",
-}  # in messages
+# in messages
+CALLED = {"--bands": "columns", "--max-ruwe": "ruwe", "--out": "suffix", "--cut": "sigma"}
 
 
 def refused(result, typed: str):

@@ -27,8 +27,8 @@ from benchmarks.shared import between, header
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.evaluate import BATCH, Evaluate
 from jaxcluster.inference.flat import Flat
-from jaxcluster.inference.importance import FIRST, search
 from jaxcluster.inference.posterior import Posterior, as_rows
+from jaxcluster.inference.search import FIRST, search
 from jaxcluster.inference.weighted_draws import Draws, mean_and_error
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.population.grids import DATA as SHIPPED

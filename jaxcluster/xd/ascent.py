@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxcluster.xd import lbfgs
 from jaxcluster.xd.coordinates import diagonal, from_plane, gradient, parts_of, size_of, to_plane
+from jaxcluster.xd.lbfgs import History, Seen, begin, propose
 from jaxcluster.xd.sums import Observed, Parameters, sums
 
 METHODS = ("lbfgs", "em")
@@ -93,7 +93,7 @@ class _State(NamedTuple):
     slope: Float[Array, " t"]  # the gradient by them
     update: Parameters  # and its EM update
     tried: Bool[Array, ""]  # whether `here` is a longer step
-    history: lbfgs.History
+    history: History
     little: Array  # passes in a row that gained little
     passes: Array
     converged: Bool[Array, ""]
@@ -120,7 +120,7 @@ def ascend(observed, start, prior, smallest, tolerance, max_passes, *, method: s
         root = jnp.linalg.cholesky(here.covs)
         theta = to_plane(here, root)
         slope = gradient(here, root, found.share, found.by_means, found.by_covs, prior.fixed)
-        seen = lbfgs.Seen(
+        seen = Seen(
             here,
             root,
             theta,
@@ -130,7 +130,7 @@ def ascend(observed, start, prior, smallest, tolerance, max_passes, *, method: s
             observed.count.sum().astype(found.value.dtype),
             state.passes,
         )
-        far_theta, usable, history = lbfgs.propose(state.history, seen)
+        far_theta, usable, history = propose(state.history, seen)
         far = from_plane(far_theta, here, prior.fixed)
         # what rounding would make of longer ones, `_positive` does for the update only
         narrowest = jnp.exp(2.0 * parts_of(far_theta, here)[2]).min(axis=1)
@@ -157,7 +157,7 @@ def ascend(observed, start, prior, smallest, tolerance, max_passes, *, method: s
 
     lowest, no, zero = jnp.asarray(-jnp.inf), jnp.asarray(False), jnp.zeros((), int)
     nowhere = jnp.zeros(size_of(start), start.means.dtype)
-    history = lbfgs.begin(nowhere)
+    history = begin(nowhere)
     state = _State(start, start, lowest, nowhere, nowhere, start, no, history, zero, zero, no)
     # the last pass only says how good the last step was
     state = jax.lax.while_loop(lambda s: ~s.converged & (s.passes <= max_passes), one, state)
