@@ -1,5 +1,6 @@
 """README and CONTRIBUTING: their Python runs, and the commands, options and paths are there."""
 
+import pkgutil
 import re
 import shlex
 from pathlib import Path
@@ -25,7 +26,14 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def test_contributing_runs():
+ISOCHRONE = (  # BaSTI's layout, with bands that the package does not know
+    "# BaSTI\n# Np = 2 [M/H] = 0.0 Z = 0.01 Y = 0.26 Age (Myr) = 300.0\n"
+    "# M/Mo(ini) M/Mo(fin) log(L/Lo) logTe F999W F111W\n#===\n"
+    "1.0 1.0 0.0 3.76 4.7 5.2\n1.1 1.1 0.1 3.77 4.4 4.8\n"
+)
+
+
+def test_contributing_runs(tmp_path):
     names: dict = {}
     try:
         for block in blocks(CONTRIBUTING, "python"):
@@ -39,6 +47,9 @@ def test_contributing_runs():
         )
         run = names["look"](model, key=2)
         assert run.log_evidence == pytest.approx(-0.25 - 0.5 * np.log(2.0), abs=0.2)
+        (tmp_path / "two_bands.isc").write_text(ISOCHRONE)
+        grid = names["grid_of"](tmp_path / "two_bands.isc")
+        assert grid.bands == ("F999W", "F111W")
     finally:
         PROFILES.pop("sersic", None)
         SAMPLERS.pop("look", None)
@@ -98,3 +109,28 @@ def test_paths_are_there(text):
     assert len(found) > 1
     for path in found:
         assert (ROOT / path.rstrip("./")).exists(), path
+
+
+def names_in(path: Path) -> set[str]:
+    """Dotted names of the package in backticks: `jaxcluster.merge`, `structure.rings`."""
+    rooms = "|".join(f.parent.name for f in ROOT.glob("jaxcluster/*/__init__.py"))
+    found = re.findall(rf"`(jaxcluster|{rooms})((?:\.\w+)+)[`(]", path.read_text())
+    return {(head + rest).removeprefix("jaxcluster.") for head, rest in found}
+
+
+def test_names_in_docstrings_are_there():
+    """A moved module is moved where it is spoken of, too."""
+    named = {
+        (name, str(path.relative_to(ROOT)))
+        for folder in ("jaxcluster", "models", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+        for name in names_in(path)
+    }
+    assert len(named) > 10
+    gone = []
+    for name, path in sorted(named):
+        try:
+            pkgutil.resolve_name(f"jaxcluster.{name}")
+        except (ImportError, AttributeError):
+            gone.append(f"{path}: {name}")
+    assert not gone

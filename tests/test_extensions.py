@@ -1,5 +1,6 @@
 """What an extension costs: each kind, done as a user would, without touching the package."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -105,3 +106,42 @@ def test_a_prior_program_with_hyper_parameters():
     # of the mean of 20 numbers
     assert draws["centre"].std() == pytest.approx(np.sqrt((1.0 + 0.09) / 20), rel=0.4)
     assert 0.6 < draws["width"].mean() < 1.5
+
+
+# Two bands that the package has never heard of, in BaSTI's layout
+ISOCHRONE = """# Isochrone from BaSTI-IAC database
+# Np = 4 [M/H] = -0.080 Z = 0.01 Y = 0.26 Age (Myr) = 300.000
+# M/Mo(ini) M/Mo(fin) log(L/Lo) logTe F999W F111W
+#===
+0.6 0.6 -1.0 3.62 7.5 8.6
+0.8 0.8 -0.6 3.69 6.3 7.1
+1.0 1.0 0.0 3.76 4.9 5.4
+1.2 1.2 0.4 3.80 3.9 4.2
+"""
+
+
+def test_a_band_comes_with_the_isochrones(tmp_path):
+    """A_V = 1 moves the density of (F999W, F999W − F111W) by (0.8, 0.8 − 0.5), and no more."""
+    path = tmp_path / "two_bands.isc"
+    path.write_text(ISOCHRONE)
+    columns = ("F999W", "F999W-F111W")
+    model = jc.PopulationModel(
+        grid=jc.read_isochrones(path, extinction={"F999W": 0.8, "F111W": 0.5}),
+        errors=jc.ErrorModel(jnp.array([0.0, 30.0]), jnp.full(2, 0.03)),
+        columns=columns,
+        limits=(0.0, 30.0),  # all stars are selected, with or without extinction
+        n_masses=16,
+        n_mass_ratios=2,
+    )
+    x = np.array([[15.0, -0.5], [16.3, -0.8], [17.5, -1.1]])
+    covariance = 0.03**2 * np.array([[1.0, 1.0], [1.0, 2.0]])  # of a magnitude and its colour
+    noise = np.broadcast_to(covariance, (3, 2, 2))
+    p = {
+        "log_age": 8.47712, "metallicity": -0.08, "distance_modulus": 10.0, "mass_slope": -2.0,
+        "binary_fraction": 0.4, "mass_ratio_slope": 0.0, "model_scatter": 0.05,
+    }  # fmt: skip
+    log_p = jax.jit(lambda a_v, x: model({**p, "a_v": a_v})(jc.Stars(x, noise, columns)))
+    clear = np.asarray(log_p(0.0, x))
+    assert (clear > -3.0).all()  # the stars are on the sequence, not in a tail
+    np.testing.assert_allclose(log_p(1.0, x + np.array([0.8, 0.3])), clear, atol=1e-5)
+    assert (np.asarray(log_p(1.0, x)) < clear - 1.0).any()

@@ -4,7 +4,7 @@
     BC_band(0) − BC_band(A_V) = Σ_j c_j A_V^j,  j = 1…4       per star, so A_G depends on colour
 
 The quartic follows the tables within 0.0003 mag in every band up to A_V = 6 (printed by
-`jaxcluster.data.build_grids`). Tables are read when a grid is loaded, not while sampling.
+`population.data.build_grids`). Tables are read when a grid is loaded, not while sampling.
 """
 
 from functools import cache

@@ -1,8 +1,8 @@
 """Rings about a centre: their edges, the area of a footprint in them, stars and densities.
 
 A ring's area is that of the footprint inside it, holes and completeness and all; rings may be
-elliptical, of the radii of `footprint.elliptical_square`. The radius of a ring is the mean over its
-area,
+elliptical, of the radii of `structure.footprint.elliptical_square`. The radius of a ring is the
+mean over its area,
 
     r = ⅔ (R₂³ − R₁³)/(R₂² − R₁²)
 """

@@ -37,7 +37,7 @@ def compare_components(
     progress: Callable[[str], None] | None = None,
     **options,
 ) -> Table:
-    """Fit mixtures of several sizes; `plot_members.components_figure` draws the table.
+    """Fit mixtures of several sizes; `figures.members.components_figure` draws the table.
 
     Args:
         stars: to be fitted.
