@@ -103,6 +103,17 @@ def test_models_keep_their_promises(name):
     assert set(model.describe_prior())
 
 
+def test_no_sampler_is_missing():
+    """All that `jc` has, but for the importance sampling that `fast` begins with."""
+    samplers = {
+        name
+        for name in jc.__all__
+        if inspect.isfunction(getattr(jc, name))
+        and inspect.signature(getattr(jc, name)).return_annotation is jc.Posterior
+    }
+    assert samplers == {"importance", *SAMPLERS}
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers_share_one_contract(name):
     """Of N(0, 1) and exp(−½ (a − 1)²): mean ½, variance ½, Z = exp(−¼) / √2."""
