@@ -1,19 +1,20 @@
 """Structure of clusters: against a reference, simulated truth, the binned fit, and the literature.
 
-    python -m benchmarks.king.main reference FOLDER  the maximum of king_synthetic.npz
+    python -m benchmarks.king.main reference  the maximum of king_synthetic.npz
     python -m benchmarks.king.main simulations [N]  maximum likelihood and rings on truth
     python -m benchmarks.king.main coverage [N] [SAMPLER]  68 and 95 % intervals at fixed truths
     python -m benchmarks.king.main ranks [N] [SAMPLER] [FIRST]  of truths drawn from the prior
     python -m benchmarks.king.main tails [N]  what NUTS finds and fast leaves out
     python -m benchmarks.king.main limits [N] [SAMPLER]  how often r_t is a limit, a right one
     python -m benchmarks.king.main time  a likelihood, NUTS, evidence; bars
-    python -m benchmarks.king.main clusters DATA [NAME]  real ones, beside Hunt & Reffert (2024)
+    python -m benchmarks.king.main clusters [NAME]  real ones, such as NGC_2682
 
-FOLDER and DATA are folders, N clusters of each kind (100), SAMPLER nuts or fast, FIRST the first
-seed. Set-up of simulations: a circle of R = 30′, r_c 3′, background 0.2 arcmin⁻² (565 stars), N
-stars of the cluster expected in the circle, r_t 18′ (0.6 R) or 60′ (2 R), numbers Poisson's. Priors
-are the default ones, but their largest number of stars is from the expected number, not the found
-one: all clusters of a kind share one prior and one compilation. Measured 2026-11-23, one thread.
+N clusters of each kind (100), SAMPLER nuts or fast, FIRST the first seed. Real ones stand beside
+Hunt & Reffert (2024). Set-up of simulations: a circle of R = 30′, r_c 3′, background 0.2 arcmin⁻²
+(565 stars), N stars of the cluster expected in the circle, r_t 18′ (0.6 R) or 60′ (2 R), numbers
+Poisson's. Priors are the default ones, but their largest number of stars is from the expected
+number, not the found one: all clusters of a kind share one prior and one compilation. Measured
+2026-11-23, one thread.
 """
 
 import argparse
@@ -431,9 +432,11 @@ def clusters(only: str | None) -> None:
         "Melotte_22": DATA / "pleiades_dance" / "members.csv",
     }
     radii = {"NGC_2682": 30.0, selected[1]: 30.0, selected[0]: 42.0, "Melotte_22": 330.0}
-    for name, path in cases.items():
-        if only and only not in name:
-            continue
+    chosen = [name for name in cases if only is None or only in name]
+    if not chosen:
+        raise SystemExit(f"no cluster {only!r}; expected part of one of {', '.join(cases)}")
+    for name in chosen:
+        path = cases[name]
         hunt = table.loc[name.split()[0]]
         source = path
         if name in selected:

@@ -3,13 +3,12 @@
     python -m benchmarks.robustness.main distances [SEEDS [FIGURE]]  fields of other distances
     python -m benchmarks.robustness.main fractions [SEEDS [FIGURE]]
         100 members in more and more field
-    python -m benchmarks.robustness.main alarms [CLUSTER...]  real clusters, which are no alarm
+    python -m benchmarks.robustness.main alarms [CLUSTER...]  real ones, such as NGC2509: no alarm
 
 The experiments of Li, Li & Shao (2025) on simulations, 96 × 6 cells. `distances`: 200 field stars
 1.5 to 2.5 kpc away and no cluster; the field of the same distances, and four others. `fractions`:
-the same 100 members with field fractions from 0 to 0.9. `alarms`: DATA is the folder of real data;
-stars of gaia_fields within 3 σ of a cluster's proper motion and parallax, the field those of like
-parallax and other proper motion.
+the same 100 members with field fractions from 0 to 0.9. `alarms`: stars of gaia_fields within 3 σ
+of a cluster's proper motion and parallax, the field those of like parallax and other proper motion.
 """
 
 import sys
