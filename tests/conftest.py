@@ -1,6 +1,8 @@
 """Float64, what XLA may spend on compiling, and the real data's place, once for all tests."""
 
 import os
+import shutil
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,13 +15,28 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_configure(config):
-    """Compile fast tests in two thirds of the time, where XLA has this flag.
+    """Compile fast tests in two thirds of the time, and nothing twice.
 
-    It is gone since jaxlib 0.11, and XLA ends a process at a flag that it does not know. Slow tests
-    compile as users do.
+    What one file or worker has compiled the others read from a folder of this run: small functions
+    come again in every file, since `forget_compiled`. The flag is gone since jaxlib 0.11, and XLA
+    ends a process at a flag that it does not know. Slow tests compile as users do.
     """
-    if "not slow" in config.option.markexpr and version("jaxlib") < "0.11":
+    if "not slow" not in config.option.markexpr:
+        return
+    if version("jaxlib") < "0.11":
         os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # workers inherit it
+        config.compiled = tempfile.mkdtemp(prefix="jaxcluster-tests-")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = config.compiled
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        jax.config.update("jax_compilation_cache_dir", config.compiled)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def pytest_unconfigure(config):
+    """Remove the folder."""
+    if hasattr(config, "compiled"):
+        shutil.rmtree(config.compiled, ignore_errors=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

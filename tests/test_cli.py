@@ -309,6 +309,7 @@ def test_bayes_factor_of_a_users_model(files):
     assert not list(files.glob(".out-*"))
 
 
+@pytest.mark.slow
 def test_bayes_factor_by_nuts_says_why_there_is_none(files):
     arguments = [files / "cluster.ecsv", "--field", files / "field.ecsv", "--method", "nuts"]
     result = run("bayes-factor", *arguments, "--model", files / "blob.py", "--json")

@@ -205,6 +205,7 @@ def test_share_between_the_limits_however_small(distance_modulus):
     assert float(density.log_selected) == pytest.approx(expected, abs=2e-6)
 
 
+@pytest.mark.slow
 def test_another_mass_function():
     """Kroupa's has more faint stars than a slope of −1 has: fewer between the limits."""
     model = model_of("optical", n_masses=48, n_mass_ratios=4)

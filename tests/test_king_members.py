@@ -152,6 +152,7 @@ def test_command_measures_the_structure(segregated):
     assert (out / "structure.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_command_without_magnitudes_and_with_a_wrong_column(segregated):
     result = run("king", segregated, *CENTRE, "--structure")
     assert result.exit_code == 0, result.stderr
@@ -167,6 +168,7 @@ def test_command_without_magnitudes_and_with_a_wrong_column(segregated):
         assert words in result.stderr
 
 
+@pytest.mark.slow
 def test_too_few_members_cost_no_more_than_the_structure(segregated, tmp_path):
     table = Table.read(segregated)
     away = np.hypot((table["ra"] - 0.05 + 180) % 360 - 180, table["dec"] - 30.0)

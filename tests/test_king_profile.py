@@ -99,6 +99,7 @@ def test_reference_maximum(reference):
     np.testing.assert_allclose([found.errors[n] for n in names], reference["ml_err"], rtol=0.01)
 
 
+@pytest.mark.slow
 def test_maximum_with_all_free_and_at_a_bound():
     x = draw()
     found = maximum_likelihood(build(x, footprint=circle(RADIUS)), key=KEY)

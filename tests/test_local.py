@@ -127,6 +127,7 @@ def test_weightless_cells_have_right_gradients():
 
 
 @pytest.mark.parametrize("d", [1, 3])
+@pytest.mark.slow
 def test_other_dimensions(d):
     rng = np.random.default_rng(6)
     n, k = 60, 90

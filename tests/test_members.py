@@ -139,6 +139,7 @@ def test_the_result_prints_draws_saves_and_loads_itself(found, tmp_path):
     assert len(none.table()) == 0
 
 
+@pytest.mark.slow
 def test_stars_count_with_the_columns_that_they_have():
     table = simulated()
     for name in ("pmra", "pmdec", "parallax"):
