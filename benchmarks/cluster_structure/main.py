@@ -1,14 +1,16 @@
 """Half radii, segregation, elongation and memberships of NGC 2168, the Pleiades and NGC 2682.
 
-    python -m benchmarks.cluster_structure.main
+    python -m benchmarks.cluster_structure.main [unsegregated]
 
 NGC 2168: members of Gaia Collaboration (Babusiaux et al.) 2018, without probabilities: about 300 of
 the 1732 are field by `king`, and they are in these numbers. Pleiades: the probabilities of the
 catalogue as weights, and 2MASS's Ks. NGC 2682: the Gaia DR3 cone of 30′, membership by
 `find_members` from proper motion and parallax, then together with the position; the cut that
 changes with radius beside it. Mean proper motions are those of Hunt & Reffert (2024).
+`unsegregated`: Λ(50) of 60 simulated clusters without segregation, those of the tests.
 """
 
+import sys
 import time
 
 import jax
@@ -123,7 +125,26 @@ def ngc2682():
     describe("NGC 2682", x[good], magnitudes[good], centre, (-10.965, -2.906), p[good])
 
 
+def without_segregation(n_mocks=60):
+    """Print Λ(50), and how often its chance is below 0.05, which should be in 5 %."""
+    from tests.test_segregation import unsegregated
+
+    found = []
+    for seed in range(n_mocks):
+        x, magnitudes, probability = unsegregated(seed)
+        options = {"weights": probability, "numbers": (50,), "sets": 200}
+        ratios = segregation_ratio(x, magnitudes, rng=np.random.default_rng(0), **options)
+        found.append((ratios["ratio"][0], ratios["chance"][0]))
+    ratio, chance = np.array(found).T
+    error = ratio.std() / n_mocks**0.5
+    print(f"Λ(50) of {n_mocks} unsegregated clusters {ratio.mean():.3f} ± {error:.3f}, chance")
+    print(f"below 0.05 in {100 * (chance < 0.05).mean():.0f} %")
+
+
 if __name__ == "__main__":
-    ngc2168()
-    pleiades()
-    ngc2682()
+    if sys.argv[1:] == ["unsegregated"]:
+        without_segregation()
+    else:
+        ngc2168()
+        pleiades()
+        ngc2682()

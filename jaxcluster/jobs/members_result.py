@@ -1,6 +1,5 @@
 """The result of `find_members`."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ from jaxcluster.density.stars import Stars
 from jaxcluster.figures.members import components_figure, members_figure
 from jaxcluster.inference.posterior import versions
 from jaxcluster.jobs.cluster_table import cluster_row, stack
-from jaxcluster.jobs.results import Result, finite
+from jaxcluster.jobs.results import Result
 from jaxcluster.xd.bootstrap import Bootstrap
 from jaxcluster.xd.cluster_component import MIN_STARS, SURE, Candidate
 
@@ -144,10 +143,6 @@ class Members(Result):
         }
         write_table(table, path)
 
-    def write(self, folder: Path, credit: str | None = None, **more: Any) -> None:
-        """Write members.parquet, for a field may be large, summary.json and the figures."""
+    def write_stars(self, folder: Path) -> None:
+        """Write members.parquet, all rows in their order, for a field may be large."""
         self.write_members(folder / "members.parquet")
-        text = json.dumps(finite({**self.summary(), **more}), indent=2, default=float)
-        (folder / "summary.json").write_text(text)
-        for name, figure in self.figures(credit).items():
-            figure.savefig(folder / f"{name}.png", dpi=150)

@@ -77,12 +77,16 @@ class Result(abc.ABC):
         """
         if self.posterior is not None:  # for `arviz.from_netcdf`
             self.posterior.data.to_netcdf(str(folder / "posterior.nc"))
-        if self.members is not None:
-            by_membership(self.members).write(folder / "members.ecsv", format="ascii.ecsv")
+        self.write_stars(folder)
         text = json.dumps(finite({**self.summary(), **more}), indent=2, default=float)
         (folder / "summary.json").write_text(text)
         for name, figure in self.figures(credit).items():
             figure.savefig(folder / f"{name}.png", dpi=150)
+
+    def write_stars(self, folder: Path) -> None:
+        """Write members.ecsv, the most probable first, where there are memberships."""
+        if self.members is not None:
+            by_membership(self.members).write(folder / "members.ecsv", format="ascii.ecsv")
 
     def save(self, folder: str | Path, credit: str | None = None, **more: Any) -> Path:
         """Write everything to a folder, whole or not at all; `load` reads it.
