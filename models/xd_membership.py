@@ -7,7 +7,7 @@
 among them the cluster's mean and intrinsic dispersion. For few components: k (d + 1)(d + 2)/2 − 1
 parameters. From the command line
 
-    jaxcluster fit xd_membership FIELD.parquet --bands pmra,pmdec,parallax --set k=3
+    jaxcluster fit xd_membership FIELD.parquet --columns pmra,pmdec,parallax --set k=3
 
 The prior, weak and equal for all components, in the units of the columns (c median, σ standard
 deviation of the sample in each column):

@@ -262,7 +262,7 @@ OPTIONS = {
     "limits beyond all stars": (["--limits", "30,38"], ["0 of 40"]),
     "unknown method": (["--method", "mcmc"], ["--method", "nested"]),
     "too few live points": (["--live", "3"], ["--live"]),
-    "unknown bands": (["--bands", "G,BP-XX"], ["BP-XX"]),
+    "unknown columns": (["--columns", "G,BP-XX"], ["BP-XX"]),
     "unknown column": (["--magnitude-column", "gmag_x"], ["gmag_x"]),
     "unknown grid": (["--model", "mimo_cmd", "--grid", "absent.dat"], ["absent.dat"]),
 }

@@ -79,7 +79,7 @@ def test_members_keep_the_row_of_the_cluster(tmp_path, suffix):
         else:
             assert found == pytest.approx(value)
     assert back.meta["jaxcluster"]["seed"] == 0
-    assert back["probability"].description
+    assert back["membership"].description
 
 
 def test_two_columns_of_one_name(tmp_path):

@@ -123,13 +123,13 @@ def segregated(tmp_path_factory):
     path = tmp_path_factory.mktemp("segregated") / "cluster.ecsv"
     columns = {"ra": sky[:, 0], "dec": sky[:, 1], "K": m + rng.uniform(0, 2, len(x))}
     columns |= {"pmra": np.full(len(x), motion[0]), "pmdec": np.full(len(x), motion[1])}
-    Table({**columns, "p": np.full(len(x), 0.9)}).write(path)
+    Table({**columns, "membership": np.full(len(x), 0.9)}).write(path)
     return path
 
 
 def test_command_measures_the_structure(segregated):
     out = segregated.parent / "out"
-    options = ("--structure", "--magnitude", "K", "--probability", "p")
+    options = ("--structure", "--magnitude", "K", "--membership", "membership")
     result = run("king", segregated, *CENTRE, *options, "--out", out, "--json")
     assert result.exit_code == 0, result.stderr
     summary = json.loads(result.stdout)
@@ -147,7 +147,8 @@ def test_command_measures_the_structure(segregated):
     members = Table.read(out / "members.ecsv")
     assert members["membership"].sum() == pytest.approx(summary["sum_of_memberships"])
     assert (np.diff(members["membership"]) <= 0).all()
-    assert {"radius", "cut", "K", "p"} <= set(members.colnames)
+    assert {"radius", "cut", "K"} <= set(members.colnames)
+    assert (members["membership_given"] == 0.9).all()  # what it was given is not lost
     assert 0 < members["cut"].sum() < len(members)
     assert (out / "structure.png").stat().st_size > 10_000
 
@@ -174,7 +175,7 @@ def test_too_few_members_cost_no_more_than_the_structure(segregated, tmp_path):
     away = np.hypot((table["ra"] - 0.05 + 180) % 360 - 180, table["dec"] - 30.0)
     table["K"][np.argsort(away)[:-12]] = np.nan  # magnitudes of the outermost stars only
     table.write(tmp_path / "few.ecsv")
-    options = ("--structure", "--magnitude", "K", "--probability", "p", "--json")
+    options = ("--structure", "--magnitude", "K", "--membership", "membership", "--json")
     result = run("king", tmp_path / "few.ecsv", *CENTRE, *options)
     assert result.exit_code == 0, result.stderr
     summary = json.loads(result.stdout)

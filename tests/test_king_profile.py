@@ -320,7 +320,7 @@ def test_command(field):
 
 @pytest.mark.slow
 def test_command_compares(field):
-    more = ["--profile", "plummer", "--probability", "p", "--hole", "0.3,30.1,2", "--compare"]
+    more = ["--profile", "plummer", "--membership", "p", "--hole", "0.3,30.1,2", "--compare"]
     result = run("king", field.path, "--radius", 20, "--centre", "0.05,30", *more)
     assert result.exit_code == 0, result.stderr
     for word in ("uniform", "eff", "generalised", "king62", "Bayes factors are a guide"):
@@ -375,10 +375,10 @@ def same_place(table):
         (spoiled("dec", 999.0), [], ["dec: 1 of"]),
         (spoiled("dec", 100.0, slice(4, 7)), [], ["dec: 3 of"]),
         (spoiled("ra", -999.0, slice(5, 6)), [], ["(first in row 5: -999)"]),
-        (spoiled("p", 0.0, slice(None)), ["--probability", "p"], ["are 0 or missing"]),
+        (spoiled("p", 0.0, slice(None)), ["--membership", "p"], ["are 0 or missing"]),
         (
             spoiled("p", 1.5, slice(2, 3)),
-            ["--probability", "p"],
+            ["--membership", "p"],
             ["1 values", "not between 0 and 1"],
         ),
         (lambda t: t[:12], [], ["found 9 with a position", "10 or more"]),
@@ -390,8 +390,8 @@ def same_place(table):
         (None, ["--hole", "0.05,30"], ["--hole", "RA,DEC,R"]),
         (None, ["--radius", "-3"], ["--radius -3"]),
         (None, ["--radius", "0.5", "--centre", "0.2,30.25"], ["within 0.5 arcmin"]),
-        (None, ["--probability", "q"], ["--probability", "looked for q"]),
-        (None, ["--probability", "ra"], ["not between 0 and 1"]),
+        (None, ["--membership", "q"], ["--membership", "looked for q"]),
+        (None, ["--membership", "ra"], ["not between 0 and 1"]),
         (None, ["--beta", "3"], ["--beta '3'", "1, 2 or free"]),
         (None, ["--profile", "king62", "--beta", "1"], ["generalised"]),
         (None, ["--profile", "eff", "--beta", "1"], ["eff has none"]),

@@ -99,7 +99,7 @@ def test_what_is_refused_and_why():
 def test_a_simulated_cluster(found):
     truth = np.asarray(found.members["member"])
     assert found.cluster is not None
-    sure = found.probability >= 0.9
+    sure = found.membership >= 0.9
     assert truth[sure].mean() > 0.9
     assert sure[truth].mean() > 0.6
     row = cluster_row(found)
@@ -115,7 +115,7 @@ def test_a_simulated_cluster(found):
     assert row["dec"] == pytest.approx(10.0, abs=0.02)
     assert row["r50"] == pytest.approx(60 * 0.04 * 1.18, rel=0.25)
     assert row["n_expected"] == pytest.approx(80, rel=0.2)
-    assert np.ma.getmaskarray(found.members["probability"]).sum() == 0
+    assert np.ma.getmaskarray(found.members["membership"]).sum() == 0
     np.testing.assert_allclose(found.members["stability"], found.stability)
 
 
@@ -130,7 +130,7 @@ def test_the_result_prints_draws_saves_and_loads_itself(found, tmp_path):
     assert {path.name for path in folder.iterdir()} == names
     again = jc.load(folder)
     assert again.summary() == found.summary()
-    np.testing.assert_array_equal(again.probability, found.probability)
+    np.testing.assert_array_equal(again.membership, found.membership)
     kept = jc.read_table(folder / "members.parquet")
     assert kept.meta["cluster"]["n_members"] == found.row["n_members"]
     assert json.loads((folder / "summary.json").read_text())["n_stars"] == 680
@@ -147,8 +147,8 @@ def test_stars_count_with_the_columns_that_they_have():
     table["parallax"][:5] = np.nan  # members
     table["parallax_error"][100:110] = np.nan
     found = find_members(table, key=KEY, components=5, resamplings=5)
-    assert list(np.flatnonzero(np.ma.getmaskarray(found.members["probability"]))) == [5]
-    assert (np.asarray(found.members["probability"][:5]) > 0.3).all()
+    assert list(np.flatnonzero(np.ma.getmaskarray(found.members["membership"]))) == [5]
+    assert (np.asarray(found.members["membership"][:5]) > 0.3).all()
     assert np.isfinite(np.delete(found.members["stability"], 5)).all()
     row = cluster_row(found)
     assert row is not None
@@ -161,7 +161,7 @@ def test_one_far_star_and_equal_stars():
     table["pmra"][-1], table["parallax"][-1] = 1e6, -1e5
     found = find_members(table, key=KEY, components=5, resamplings=0)
     assert found.cluster is not None
-    np.testing.assert_allclose(found.probability[:-1], alone.probability[:-1], atol=0.1)
+    np.testing.assert_allclose(found.membership[:-1], alone.membership[:-1], atol=0.1)
     for name in ("pmra", "pmdec", "parallax"):
         table[name] = 1.0
     assert find_members(table, key=KEY, components=5, resamplings=0).cluster is None
@@ -170,7 +170,7 @@ def test_one_far_star_and_equal_stars():
 def test_field_alone_has_no_cluster():
     found = find_members(simulated(n_cluster=0), key=KEY, components=10, resamplings=20)
     assert found.cluster is None
-    assert (found.probability == 0).all()
+    assert (found.membership == 0).all()
     assert cluster_row(found) is None
     assert (np.asarray(found.members["stability"]) == 0).all()
 
@@ -332,13 +332,13 @@ def test_split_for_the_bayes_factor(tmp_path):
     from jaxcluster.jobs.split import split
 
     table = simulated()
-    table["probability"] = np.ma.masked_all(len(table))
-    table["probability"][:4] = [0.9, 0.5, 0.2, 0.05]
+    table["membership"] = np.ma.masked_all(len(table))
+    table["membership"][:4] = [0.9, 0.5, 0.2, 0.05]
     sample, field = split(table)
     assert (len(sample), len(field)) == (2, 1)
-    with pytest.raises(ValueError, match="no column `probability`"):
+    with pytest.raises(ValueError, match="no column `membership`"):
         split(simulated())
-    table["probability"][:4] = 0.3
+    table["membership"][:4] = 0.3
     with pytest.raises(ValueError, match="the sample is empty"):
         split(table)
     told = run("bayes-factor", tmp_path / "x.parquet")

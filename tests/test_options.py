@@ -65,7 +65,7 @@ BAYES = [
     ),
     *(["--method", text] for text in ("", "mcmc", "FAST")),
     *(["--live", text] for text in ("-1", "0", "3")),
-    *(["--bands", text] for text in ("", "G", "BP-RP", "G,BP-XX", "G,G", "G,BP-RP-J")),
+    *(["--columns", text] for text in ("", "G", "BP-RP", "G,BP-XX", "G,G", "G,BP-RP-J")),
     *(["--magnitude-column", text] for text in ("", "nowhere", "source")),
     *(["--colour-error-floor", text] for text in ("-1", "100", "nan", "inf")),
     *(["--grid", text] for text in ("", "absent.dat", "padova")),
@@ -80,7 +80,7 @@ KING = [
     *(["--centre", text] for text in ("", "120", "a,b", "120,100", "120.2,-30.2", "nan,30")),
     *(["--radius", text] for text in ("0", "-3", "nan", "inf")),
     *(["--hole", text] for text in ("", "120.2,30.2", "120.2,30.2,-1", "a,b,c")),
-    *(["--probability", text] for text in ("", "nowhere", "phot_g_mean_mag")),
+    *(["--membership", text] for text in ("", "nowhere", "phot_g_mean_mag")),
     *(["--structure", "--magnitude", text] for text in ("", "nowhere")),
     *(["--method", text] for text in ("", "mcmc")),
 ]
@@ -101,7 +101,7 @@ def run(*words):
 
 
 # in messages
-CALLED = {"--bands": "columns", "--max-ruwe": "ruwe", "--out": "suffix", "--cut": "sigma"}
+CALLED = {"--max-ruwe": "ruwe", "--out": "suffix", "--cut": "sigma"}
 
 
 def refused(result, typed: str):

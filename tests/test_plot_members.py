@@ -136,14 +136,14 @@ def test_few_stars_of_many_rows_and_missing_values():
     ("change", "match"),
     [
         ({"cluster": (2,)}, "cluster"),
-        ({"probability": np.zeros(3)}, "probability"),
-        ({"probability": np.full(300, np.nan)}, "probability"),
+        ({"membership": np.zeros(3)}, "membership"),
+        ({"membership": np.full(300, np.nan)}, "membership"),
         ({"table": Table({"ra": [1.0], "dec": [1.0]})}, "table"),
         ({"stars": jc.Stars(np.zeros((1, 1)), np.ones((1, 1, 1)), ("pmra",))}, "stars"),
     ],
 )
 def test_what_does_not_fit_is_told(change, match):
-    names = ("stars", "mixture", "probability", "table")
+    names = ("stars", "mixture", "membership", "table")
     arguments = dict(zip(names, sample(), strict=True)) | {"cluster": (1,)} | change
     with pytest.raises(ValueError, match=match):
         members_figure(**arguments)

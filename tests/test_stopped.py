@@ -51,6 +51,8 @@ def test_stopped_in_the_foreground(number, tmp_path):
         [sys.executable, "-c", PROGRAM, *map(str, command), "--out", str(out)],
         stderr=subprocess.PIPE,
         text=True,
+        # where tests run in the background, children would ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     file = out / "checkpoint" / "nested.npz"
     while process.poll() is None and not file.exists():

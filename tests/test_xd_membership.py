@@ -189,7 +189,7 @@ def test_command_line(field, tmp_path, monkeypatch):
     monkeypatch.setattr("jaxcluster.inference.samplers.sampler_of", lambda *_: quick)
     result = CliRunner().invoke(
         app,
-        f"fit xd_membership {tmp_path}/field.ecsv --bands pmra,pmdec --set k=2 --json",
+        f"fit xd_membership {tmp_path}/field.ecsv --columns pmra,pmdec --set k=2 --json",
     )
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)

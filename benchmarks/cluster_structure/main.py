@@ -94,7 +94,7 @@ def ngc2682():
     x = to_plane(np.asarray(table["ra"]), np.asarray(table["dec"]), centre)
     field = read_field(table["ra", "dec"], centre=centre)
     inside = field.footprint.contains(x)
-    q, x = found.probability[inside], x[inside]
+    q, x = found.membership[inside], x[inside]
     magnitudes = np.asarray(table["phot_g_mean_mag"], float)[inside]
     stars = Stars(x, np.zeros((len(x), 2, 2)), ("x", "y"))
     model = load_model("king_profile")(
@@ -131,8 +131,8 @@ def without_segregation(n_mocks=60):
 
     found = []
     for seed in range(n_mocks):
-        x, magnitudes, probability = unsegregated(seed)
-        options = {"weights": probability, "numbers": (50,), "sets": 200}
+        x, magnitudes, membership = unsegregated(seed)
+        options = {"weights": membership, "numbers": (50,), "sets": 200}
         ratios = segregation_ratio(x, magnitudes, rng=np.random.default_rng(0), **options)
         found.append((ratios["ratio"][0], ratios["chance"][0]))
     ratio, chance = np.array(found).T

@@ -441,7 +441,7 @@ def clusters(only: str | None) -> None:
         source = path
         if name in selected:
             found = find_members(path, key=jax.random.key(0), resamplings=0)
-            rows = np.asarray(found.stars.rows)[found.probability >= 0.5]
+            rows = np.asarray(found.stars.rows)[found.membership >= 0.5]
             source = found.members["ra", "dec"][rows]
         centre = (float(hunt.RA_ICRS), float(hunt.DE_ICRS))
         field = read_field(source, centre=centre, radius=radii.get(name))

@@ -82,7 +82,7 @@ def concentration(found, row) -> Concentration:
     sky = SkyCoord(found.members["ra"][rows], found.members["dec"][rows], unit="deg")
     away = sky.separation(SkyCoord(row.ra, row.dec, unit="deg")).arcmin
     radius = row.r50_hr_arcmin if np.isfinite(row.r50_hr_arcmin) else row.r50_arcmin
-    sure, inner, outer = found.probability >= SURE, away < radius, away > 2.5 * radius
+    sure, inner, outer = found.membership >= SURE, away < radius, away > 2.5 * radius
     parts = (sure & inner, sure & outer, ~sure & inner, ~sure & outer)
     return Concentration(*(int(part.sum()) for part in parts))
 
@@ -166,7 +166,7 @@ def fields(folder: Path, seed: int, figure: Path | None = None) -> None:
             for one in others
         )
         print(
-            f"{name:>14}{len(found.stars):7}{(found.probability >= SURE).sum():7}"
+            f"{name:>14}{len(found.stars):7}{(found.membership >= SURE).sum():7}"
             f"{away[:2].max():8.3f}{away[2]:8.3f}{concentrations[name]!s:>13}{spent:7.1f}"
             f"{'' if ok else '  NOT THE ONE'}{also}",
             flush=True,
@@ -226,7 +226,7 @@ def ngc2323(folder: Path) -> None:
         print(f"{again}: {time.process_time() - begin:.1f} CPU s")
     boot = found.bootstrap
     print(f"passes: median {np.median(boot.passes):.0f}, most {boot.passes.max()}")
-    print(f"{(found.probability >= SURE).sum()} with P ≥ 0.9, {(found.stability >= SURE).sum()} in")
+    print(f"{(found.membership >= SURE).sum()} with P ≥ 0.9, {(found.stability >= SURE).sum()} in")
     print("90 % of the resamplings; how far below a maximum 20 of them are:")
     from jaxcluster.xd import bootstrap
 

@@ -76,6 +76,13 @@ def read_table(source: object) -> Table:
     return table
 
 
+def add_column(table: Table, name: str, column: Any) -> None:
+    """Add what was found of each row; a column of that name, as of a step before, is NAME_given."""
+    if name in table.colnames:
+        table[f"{name}_given"] = table[name]
+    table[name] = column
+
+
 def source_ids(source: object) -> np.ndarray | None:
     """Identifiers of all rows, int64 or strings (0 or "" where masked); None if there are none.
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from jaxcluster.cli.king import king
 from jaxcluster.cli.members import members, merge
 from jaxcluster.cli.options import (
-    Bands,
+    Columns,
     FieldTable,
     Floor,
     Grid,
@@ -79,7 +79,7 @@ def bayes_factor_command(
     seed: Seed = 0,
     method: Method = "fast",
     live: Live = 400,
-    bands: Bands = "G,BP-RP",
+    columns: Columns = "G,BP-RP",
     magnitude_column: MagnitudeColumn = None,
     colour_error_floor: Floor = 0.0,
     limits: Limits = None,
@@ -122,7 +122,7 @@ def bayes_factor_command(
         result = bayes_factor(
             sample,
             others,
-            columns=bands.split(","),
+            columns=columns.split(","),
             magnitude_column=magnitude_column,
             colour_error_floor=colour_error_floor,
             max_ruwe=max_ruwe,
@@ -152,7 +152,7 @@ def fit(
     seed: Seed = 0,
     method: Method = "nuts",
     live: Live = 400,
-    bands: Bands = "G,BP-RP",
+    columns: Columns = "G,BP-RP",
     magnitude_column: MagnitudeColumn = None,
     colour_error_floor: Floor = 0.0,
     limits: Limits = None,
@@ -170,7 +170,7 @@ def fit(
             model,
             table,
             field=field,
-            columns=bands.split(","),
+            columns=columns.split(","),
             magnitude_column=magnitude_column,
             colour_error_floor=colour_error_floor,
             limits=magnitude_limits(limits),
@@ -232,7 +232,7 @@ def simulate(
 
         from jaxcluster.jobs.results import whole
         from jaxcluster.population.grids import load_grid
-        from jaxcluster.population.simulate import BANDS, TRUTH, simulate_pair
+        from jaxcluster.population.simulate import GAIA_BANDS, TRUTH, simulate_pair
 
         parameters = dict(TRUTH)
         for item in set_ or []:
@@ -243,7 +243,12 @@ def simulate(
         interval = magnitude_limits(limits)
         assert interval is not None
         tables = simulate_pair(
-            jax.random.key(seed), n_stars, n_field, parameters, load_grid(grid, BANDS), interval
+            jax.random.key(seed),
+            n_stars,
+            n_field,
+            parameters,
+            load_grid(grid, GAIA_BANDS),
+            interval,
         )
         with whole(out) as folder:
             for name, table in zip(("cluster", "field"), tables, strict=True):

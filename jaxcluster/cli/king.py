@@ -40,7 +40,7 @@ def king(
     hole: Annotated[
         list[str] | None, typer.Option(help="RA,DEC,R [deg, deg, arcmin] of a circle to leave out.")
     ] = None,
-    probability: Annotated[
+    membership: Annotated[
         str | None, typer.Option(help="Column of membership probabilities, as weights.")
     ] = None,
     gradient: Annotated[
@@ -66,7 +66,7 @@ def king(
 
     Every star counts by itself, as a Poisson process of a profile and a uniform background inside
     the footprint; no rings. members.ecsv has each star's membership by its place, and by
-    --probability where that is given. A tidal radius that the data do not bound is given as a
+    --membership where that is given. A tidal radius that the data do not bound is given as a
     lower limit.
     """
     start()
@@ -85,7 +85,7 @@ def king(
             centre=position("--centre", centre),
             radius=radius,
             holes=holes,
-            probability=probability,
+            membership=membership,
             gradient=gradient,
             compare=compare,
             binned=binned,

@@ -42,7 +42,7 @@ def members(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Table with `probability` and `stability`, .parquet, .ecsv, .fits …; "
+            help="Table with `membership` and `stability`, .parquet, .ecsv, .fits …; "
             "figures beside it."
         ),
     ] = None,

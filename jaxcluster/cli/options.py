@@ -30,7 +30,9 @@ Method = Annotated[str, typer.Option(help="fast, nested (both give the evidence)
 Live = Annotated[
     int, typer.Option(help="Live points, where nested samples; error of ln Z ∝ live^-½.")
 ]
-Bands = Annotated[str, typer.Option(help="Magnitude and colour: G,BP-RP or Ks,J-Ks …")]
+Columns = Annotated[
+    str, typer.Option(help="What to read of the table: magnitude and colour, G,BP-RP or Ks,J-Ks …")
+]
 MagnitudeColumn = Annotated[
     str | None, typer.Option(help="Column of the magnitude, e.g. correct_phot_g_mean_mag.")
 ]

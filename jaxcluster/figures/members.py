@@ -28,7 +28,7 @@ def members_figure(
     stars: Stars,
     mixture: GaussianMixture,
     cluster: Sequence[int],
-    probability: Float[np.ndarray, " n"] | Float[Array, " n"],
+    membership: Float[np.ndarray, " n"] | Float[Array, " n"],
     table: Table,
     credit: str | None = None,
 ) -> Figure:
@@ -41,7 +41,7 @@ def members_figure(
         stars: with the columns pmra, pmdec [mas/yr] and, for its panel, parallax [mas].
         mixture: in the columns of `stars`.
         cluster: its components; none where there is no cluster.
-        probability: that each star is a member; zeros where there is no cluster.
+        membership: that each star is a member; zeros where there is no cluster.
         table: that `stars` was read from, with ra, dec [deg], G and BP-RP [mag].
         credit: line at the bottom; by default that of Gaia where the table is Gaia's.
 
@@ -51,20 +51,20 @@ def members_figure(
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-    probability, n = np.asarray(probability, float), len(stars)
-    rows = _checked_rows(stars, mixture, cluster, probability, table)
+    membership, n = np.asarray(membership, float), len(stars)
+    rows = _checked_rows(stars, mixture, cluster, membership, table)
     read = Reader(table)
     figure = Figure(figsize=(9.6, 8.8), layout="constrained")
     (motions, parallaxes), (sky, diagram) = axes = figure.subplots(2, 2)
-    _draw_motions(motions, stars, mixture, cluster, probability)
+    _draw_motions(motions, stars, mixture, cluster, membership)
     _draw_parallaxes(parallaxes, stars, mixture, cluster)
 
     offsets = sky_offsets(read.value("ra")[rows], read.value("dec")[rows])
-    if _scatter(sky, offsets, probability, "no positions in the table"):
+    if _scatter(sky, offsets, membership, "no positions in the table"):
         sky.set(xlabel=r"$\Delta\alpha\,\cos\delta$ [arcmin]", ylabel=r"$\Delta\delta$ [arcmin]")
         sky.set(aspect="equal", xlim=sky.get_xlim()[::-1])  # east to the left
     photometry = np.stack([read.value("BP-RP")[rows], read.value("G")[rows]], axis=-1)
-    if _scatter(diagram, photometry, probability, "no G and BP − RP in the table"):
+    if _scatter(diagram, photometry, membership, "no G and BP − RP in the table"):
         colour = photometry[np.isfinite(photometry).all(axis=1), 0]
         diagram.set(xlim=_range(colour, 0.2, 0.1), xlabel="BP − RP [mag]", ylabel="G [mag]")
         diagram.invert_yaxis()
@@ -73,7 +73,7 @@ def members_figure(
     if cluster:
         bar = {"label": "membership probability", "aspect": 45, "pad": 0.02}
         figure.colorbar(ScalarMappable(cmap=_colours()), ax=axes, **bar)
-        title = rf"{(probability >= SURE).sum()} stars with $P \geq {SURE}$, of {n}"
+        title = rf"{(membership >= SURE).sum()} stars with $P \geq {SURE}$, of {n}"
     figure.suptitle(title, fontsize=12)
     gaia = read.column("G") or read.column("ruwe")
     draw_credit(figure, ("G",), credit if credit is not None or gaia else "")
@@ -125,7 +125,7 @@ def components_figure(rows: Table) -> Figure:
 # --- what is drawn -------------------------------------------------------------------------------
 
 
-def _draw_motions(ax, stars, mixture, cluster, probability):
+def _draw_motions(ax, stars, mixture, cluster, membership):
     from matplotlib.patches import Ellipse
 
     axes = [stars.columns.index(name) for name in ("pmra", "pmdec")]
@@ -135,7 +135,7 @@ def _draw_motions(ax, stars, mixture, cluster, probability):
     middle, half = ranges.mean(axis=1), 0.5 * np.ptp(ranges, axis=1).max()
     views = []
     if cluster:
-        members = probability >= min(0.5, probability.max())
+        members = membership >= min(0.5, membership.max())
         noise = np.sqrt(np.nanmedian(np.asarray(stars.noise)[members][:, axes, axes]))
         centre, cov = moments(mixture, cluster)
         centre, cov = centre[axes], cov[np.ix_(axes, axes)]
@@ -145,7 +145,7 @@ def _draw_motions(ax, stars, mixture, cluster, probability):
             shares = (np.vstack([centre, x]) - middle) / (2 * half) + 0.5
             views = [(_inset(ax, shares, near), centre, near)]
     for panel, at, size in [(ax, middle, half), *views]:
-        _scatter(panel, x, probability)
+        _scatter(panel, x, membership)
         for j in sorted(range(len(means)), key=lambda j: j in cluster):
             colour, lw = (CLUSTER, 1.4) if j in cluster else (COMPONENT, 0.6)
             style = {"color": colour, "lw": lw, "zorder": 3, "fill": False}
@@ -200,14 +200,14 @@ def _draw_parallaxes(ax, stars, mixture, cluster):
     ax.legend(fontsize=9, frameon=False)
 
 
-def _scatter(ax, x, probability, otherwise=""):
+def _scatter(ax, x, membership, otherwise=""):
     """Stars by membership, members on top and larger; False where no star has a place."""
-    order = np.argsort(probability, kind="stable")
+    order = np.argsort(membership, kind="stable")
     order = order[np.isfinite(x[order]).all(axis=1)]
     if not len(order):
         _say(ax, otherwise)
         return False
-    p, size = probability[order], float(np.clip(12_000 / len(x), 1.5, 14))
+    p, size = membership[order], float(np.clip(12_000 / len(x), 1.5, 14))
     ax.scatter(
         *x[order].T,
         c=p,
@@ -239,7 +239,7 @@ def _say(ax, words):
     ax.set(xticks=[], yticks=[])
 
 
-def _checked_rows(stars, mixture, cluster, probability, table):
+def _checked_rows(stars, mixture, cluster, membership, table):
     n, k = len(stars), len(mixture.weights)
     rows = np.arange(n) if stars.rows is None else np.asarray(stars.rows)
     if not {"pmra", "pmdec"} <= set(stars.columns):
@@ -248,8 +248,8 @@ def _checked_rows(stars, mixture, cluster, probability, table):
         raise ValueError(f"mixture: its coordinates are not the stars' columns {stars.columns}")
     if not set(cluster) <= set(range(k)):
         raise ValueError(f"cluster: expected components from 0 to {k - 1}, found {list(cluster)}")
-    if len(probability) != n or not np.isfinite(probability).all():
-        raise ValueError(f"probability: expected a number for each of the {n} stars")
+    if len(membership) != n or not np.isfinite(membership).all():
+        raise ValueError(f"membership: expected a number for each of the {n} stars")
     if rows.max() >= len(table) or (stars.rows is None and n != len(table)):
         raise ValueError(f"table: {len(table)} rows are not those the {n} stars were read from")
     return rows

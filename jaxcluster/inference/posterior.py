@@ -4,6 +4,7 @@ Samplers work in numpyro's unconstrained space; progress is reported from outsid
 """
 
 import ast
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -176,7 +177,8 @@ class Posterior:
 
         ``ess`` effective draws; of evidences ``tail_index`` (Pareto k̂) and ``seen_twice``, or
         ``insertion_rank_p``, and ``information`` [nat]; of chains ``r_hat``, the largest of all
-        parameters, ``ess``, the least, and ``divergences``.
+        parameters (of a single chain between its halves), ``ess``, the least, and ``divergences``.
+        Chains that never moved have R̂ = ∞ and one effective draw.
         """
         if self.method != "nuts":
             return {name: self.record[name] for name in MEASURES if name in self.record}
@@ -188,10 +190,11 @@ class Posterior:
             for entry in np.moveaxis(np.asarray(values).reshape(*values.shape[:2], -1), -1, 0)
             if np.ptp(entry) > 0
         ]
+        halves = [e[:, : e.shape[1] // 2 * 2].reshape(2, -1) if len(e) == 1 else e for e in numbers]
         diverging = np.asarray(self.data["sample_stats"]["diverging"])
         return {
-            "r_hat": max(float(arviz.rhat(entry)) for entry in numbers),
-            "ess": min(float(arviz.ess(entry)) for entry in numbers),
+            "r_hat": max((float(arviz.rhat(entry)) for entry in halves), default=math.inf),
+            "ess": min((float(arviz.ess(entry)) for entry in numbers), default=1.0),
             "divergences": int(diverging.sum()),
         }
 

@@ -128,7 +128,7 @@ class BayesFactor(Sampled):
             "n_in_field_too": self.n_in_field_too,
             "seed": self.seed,
             "model": self.build if isinstance(self.build, str) else self.build.__name__,
-            "bands": ",".join(self.stars.columns),
+            "columns": ",".join(self.stars.columns),
             "grid": self.options.get("grid"),
             **(
                 {"why_no_evidence": "NUTS gives no evidence; use --method fast"}

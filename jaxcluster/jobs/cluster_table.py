@@ -30,9 +30,9 @@ def cluster_row(found: "Members") -> dict[str, float | int | None] | None:
     if (cluster := found.cluster) is None:
         return None
     stars, boot = found.stars, found.bootstrap
-    sure = found.probability >= SURE
+    sure = found.membership >= SURE
     if not sure.any():
-        sure = found.probability >= min(0.5, found.probability.max())
+        sure = found.membership >= min(0.5, found.membership.max())
     read = Reader(found.members)
     ra, dec = (read.value(c)[np.asarray(stars.rows)][sure] for c in ("ra", "dec"))
     read.raise_absent()
@@ -43,8 +43,8 @@ def cluster_row(found: "Members") -> dict[str, float | int | None] | None:
         "ra": centre[0],
         "dec": centre[1],
         "r50": float(np.median(away)),
-        "n_members": int((found.probability >= SURE).sum()),
-        "n_expected": float(found.probability.sum()),
+        "n_members": int((found.membership >= SURE).sum()),
+        "n_expected": float(found.membership.sum()),
         "entropy": cluster.entropy,
         "contrast": cluster.contrast,
     }

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from scipy.spatial import KDTree
 
 from jaxcluster.catalogue.from_table import from_table
-from jaxcluster.catalogue.tables import read_table, source_ids
+from jaxcluster.catalogue.tables import add_column, read_table, source_ids
 from jaxcluster.density.stars import Stars
 from jaxcluster.jobs.stellar import DESCRIPTIONS, UNITS
 
@@ -87,5 +87,6 @@ def members_table(table: Table | None, stars: Stars, found: dict[str, np.ndarray
     else:
         out = table[np.asarray(stars.rows)]
     for name, values in found.items():
-        out[name] = Column(values, unit=UNITS.get(name), description=DESCRIPTIONS.get(name))
+        column = Column(values, unit=UNITS.get(name), description=DESCRIPTIONS.get(name))
+        add_column(out, name, column)
     return out

@@ -36,7 +36,7 @@ def king(
     centre: tuple[float, float] | None = None,
     radius: float | None = None,
     holes: Sequence[tuple[float, float, float]] = (),
-    probability: str | None = None,
+    membership: str | None = None,
     gradient: bool = False,
     compare: bool = False,
     binned: bool = False,
@@ -57,7 +57,7 @@ def king(
         radius: of the footprint [arcmin]; by default that of the largest circle about the centre
             inside the stars' convex hull.
         holes: circles left out, (ra, dec, radius) [deg, deg, arcmin].
-        probability: column of membership probabilities, as weights.
+        membership: column of membership probabilities, as weights.
         gradient: whether the background may change linearly.
         compare: whether to fit the other profiles too, for their evidence.
         binned: whether to fit rings by least squares too.
@@ -72,7 +72,7 @@ def king(
         ValueError: of the table or an argument; the message names it.
 
     Example:
-        >>> found = king("members.parquet", probability="probability")  # doctest: +SKIP
+        >>> found = king("members.parquet", membership="membership")  # doctest: +SKIP
         >>> found.table()  # doctest: +SKIP
     """
     require_float64()
@@ -83,7 +83,7 @@ def king(
         raise ValueError("--method nuts: it gives no evidence to --compare; take fast or nested")
     try:
         table = read_table(source)
-        options = {"centre": centre, "radius": radius, "holes": holes, "probability": probability}
+        options = {"centre": centre, "radius": radius, "holes": holes, "membership": membership}
         field = read_field(table, **options)
         columns = read_columns(table, field, magnitude) if structural else None
         rings = None
@@ -112,7 +112,7 @@ def king(
             said = [f"--structure: {error}"]
         if (pure := float((belongs**2).sum() / belongs.sum())) < PURE:
             said.append(
-                f"--structure: a star counted as a member is one with probability {pure:.2f}, by "
+                f"--structure: a star counted as a member is one with membership {pure:.2f}, by "
                 "its place; select stars by astrometry first, such as with `members`"
             )
     posterior = found.posterior

@@ -39,7 +39,7 @@ def read_field(
     centre: tuple[float, float] | None = None,
     radius: float | None = None,
     holes: Sequence[tuple[float, float, float]] = (),
-    probability: str | None = None,
+    membership: str | None = None,
 ) -> Field:
     """Read positions, project them and cut them to a circular footprint.
 
@@ -56,25 +56,25 @@ def read_field(
     known = np.isfinite(ra) & np.isfinite(dec)
     dropped = {"without a position": int((~known).sum())}
     weights = None
-    if probability is not None:
-        if read.column(probability) is None:
-            read.missing("--probability", [probability])
+    if membership is not None:
+        if read.column(membership) is None:
+            read.missing("--membership", [membership])
             read.raise_absent()
-        weights = read.numbers(read.column(probability) or "", None)
+        weights = read.numbers(read.column(membership) or "", None)
         if (wrong := (weights < 0) | (weights > 1)).any():
             raise ValueError(
-                f"--probability {probability}: {wrong.sum()} values are not between 0 and 1 (found "
+                f"--membership {membership}: {wrong.sum()} values are not between 0 and 1 (found "
                 f"{weights[wrong][0]:g}); expected membership probabilities"
             )
         if not (weights > 0).any():
             raise ValueError(
-                f"--probability {probability}: all {len(weights)} values are 0 or missing; "
+                f"--membership {membership}: all {len(weights)} values are 0 or missing; "
                 "expected some members"
             )
-        dropped["without a probability"] = int((known & ~np.isfinite(weights)).sum())
+        dropped["without a membership"] = int((known & ~np.isfinite(weights)).sum())
         known &= np.isfinite(weights)
     remedy = "look at the table, --centre, --radius and --hole"
-    what = "a position and a probability" if probability else "a position"
+    what = "a position and a membership" if membership else "a position"
     enough(int(known.sum()), f"with {what}", remedy)
     at = centre or middle(ra[known], dec[known])
     about = (at[0] % 360, at[1])

@@ -72,12 +72,12 @@ def members_table(found: Found, membership: Float[np.ndarray, " n"], source: Any
     """
     from astropy.table import Column
 
-    from jaxcluster.catalogue.tables import read_table
+    from jaxcluster.catalogue.tables import add_column, read_table
 
     away = np.hypot(*(found.field.x - found.centre).T)
-    table = read_table(source)[found.field.rows]
-    table["membership"] = membership
-    table["radius"] = Column(away, unit="arcmin")
+    table: Any = read_table(source)[found.field.rows]
+    add_column(table, "membership", membership)
+    add_column(table, "radius", Column(away, unit="arcmin"))
     if found.field.weights is not None:
-        table["cut"] = king_cut(found).member
+        add_column(table, "cut", king_cut(found).member)
     return table[np.argsort(-membership, kind="stable")]

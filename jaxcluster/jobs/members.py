@@ -1,7 +1,7 @@
 """From a raw field to a cluster and its members, by extreme deconvolution.
 
 After Peña Ramírez et al. (2022, The VVV Open Cluster Project II): a mixture of ten Gaussians, of
-which one, or several together, are the cluster (`cluster_component`), with the probability
+which one, or several together, are the cluster (`cluster_component`), with the membership
 
     P_i = Σ_cluster w_k N(x_i | μ_k, V_k + S_i) / Σ_k w_k N(x_i | μ_k, V_k + S_i)
 
@@ -25,7 +25,7 @@ from jaxtyping import Float, PRNGKeyArray
 from jaxcluster import xd
 from jaxcluster.catalogue.from_table import from_table
 from jaxcluster.catalogue.preparation import correct_parallax, cut_outliers
-from jaxcluster.catalogue.tables import Reader, read_table
+from jaxcluster.catalogue.tables import Reader, add_column, read_table
 from jaxcluster.density.keys import as_key
 from jaxcluster.density.precision import require_float64
 from jaxcluster.density.stars import Stars
@@ -76,7 +76,7 @@ def find_members(
 
     Example:
         >>> found = jc.find_members("gaia_field.parquet", key=1)  # doctest: +SKIP
-        >>> found.members["probability"]  # doctest: +SKIP
+        >>> found.members["membership"]  # doctest: +SKIP
     """
     require_float64()
     if resamplings < 0:
@@ -124,8 +124,8 @@ def _find(table, columns, seed, components, resamplings, near, progress, options
     elif good:
         good.sort(key=lambda one: -one.gain)
     cluster = good[0] if good else None
-    probability = np.zeros(len(stars)) if cluster is None else of(cluster)
-    _write(table, "probability", stars, probability, "of the cluster (jaxcluster members)")
+    membership = np.zeros(len(stars)) if cluster is None else of(cluster)
+    _write(table, "membership", stars, membership, "of the cluster (jaxcluster members)")
     resampled = None
     if cluster is not None and resamplings:
         parts = cluster.parts
@@ -138,7 +138,7 @@ def _find(table, columns, seed, components, resamplings, near, progress, options
         fit=fit,
         ranking=ranking,
         cluster=cluster,
-        probability=probability,
+        membership=membership,
         bootstrap=resampled,
         n_resamplings=resamplings,
         comparison=comparison,
@@ -146,7 +146,7 @@ def _find(table, columns, seed, components, resamplings, near, progress, options
         cpu_seconds=time.process_time() - begin,
     )
     if resamplings:
-        words = "share of resamplings with probability > 0.5: how sure that verdict is"
+        words = "share of resamplings with membership > 0.5: how sure that verdict is"
         _write(table, "stability", stars, found.stability, words)
     return found
 
@@ -166,4 +166,4 @@ def _distance(table: Table, stars: Stars, near) -> Float[np.ndarray, " n"]:
 def _write(table: Table, name: str, stars: Stars, values, description: str) -> None:
     column = np.ma.masked_all(len(table))
     column[np.asarray(stars.rows)] = values
-    table[name] = MaskedColumn(column, description=description)
+    add_column(table, name, MaskedColumn(column, description=description))

@@ -29,13 +29,13 @@ class Members(Result):
     """A field taken apart.
 
     Args:
-        members: all rows of the prepared table with `probability` and, if asked for, `stability`;
+        members: all rows of the prepared table with `membership` and, if asked for, `stability`;
             masked for stars without any of the columns used.
         stars: those that were used.
         fit: the mixture.
         ranking: its components, the most compact first.
         cluster: of those that nothing speaks against the one that adds most to ln L, or None.
-        probability: of each of `stars`, 0 where there is no cluster.
+        membership: of each of `stars`, 0 where there is no cluster.
         bootstrap: resamplings, or None.
         n_resamplings: that were asked for.
         comparison: of the numbers of components tried, where there were several.
@@ -48,7 +48,7 @@ class Members(Result):
     fit: xd.Fit
     ranking: list[Candidate]
     cluster: Candidate | None
-    probability: Float[np.ndarray, " n"]
+    membership: Float[np.ndarray, " n"]
     bootstrap: Bootstrap | None
     n_resamplings: int
     comparison: Table | None
@@ -61,7 +61,7 @@ class Members(Result):
     def stability(self) -> Float[np.ndarray, " n"]:
         """Share of the resamplings in which each of `stars` is of the cluster (P > ½).
 
-        It says how sure it is on which side of ½ the probability lies, and is no probability.
+        It says how sure it is on which side of ½ the membership lies, and is no probability.
         """
         if self.bootstrap is None or self.cluster is None:
             return np.zeros(len(self.stars))
@@ -123,7 +123,7 @@ class Members(Result):
         """Stars by membership: motions, parallaxes, sky, colour and magnitude."""
         parts = () if self.cluster is None else self.cluster.parts
         return members_figure(
-            self.stars, self.fit.mixture, parts, self.probability, self.members, credit
+            self.stars, self.fit.mixture, parts, self.membership, self.members, credit
         )
 
     def figures(self, credit: str | None = None) -> dict[str, "Figure"]:

@@ -20,7 +20,7 @@ from scipy.spatial import KDTree
 
 from jaxcluster.catalogue.tables import Reader
 from jaxcluster.density.stars import Stars
-from jaxcluster.population.simulate import BANDS, gaia_error
+from jaxcluster.population.simulate import GAIA_BANDS, gaia_error
 
 FROM_LAW = 15.0  # errors over Gaia's; right: 0.09 to 2.5, in per cent: 9 to 250
 FROM_FIELD = 1.6  # over the field's at the same place; right: 0.8 to 1.45, 1 mag brighter: 2.0
@@ -60,7 +60,7 @@ def _errors_and_magnitudes(which: str, stars: Stars, floor: float) -> list[str]:
     magnitude, ratios = np.asarray(stars.x)[:, 0], {}
     for name, errors in zip(stars.columns, _errors(stars).T, strict=True):
         bands = name.split("-")
-        if stars.columns[0] == "G" and set(bands) <= set(BANDS):
+        if stars.columns[0] == "G" and set(bands) <= set(GAIA_BANDS):
             expected = np.sqrt(sum(gaia_error(magnitude, band) ** 2 for band in bands))
             expected = np.maximum(expected, floor if len(bands) > 1 else 0.0)
             ratios[name] = float(np.median(errors / expected)), float(np.median(errors))

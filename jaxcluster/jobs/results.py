@@ -2,6 +2,7 @@
 
 import abc
 import json
+import math
 import pickle
 import shutil
 import tempfile
@@ -193,9 +194,9 @@ def whole(folder: Path) -> Iterator[Path]:
 
 
 def finite(value: Any) -> Any:
-    """Return the same with None for NaN: JSON has none."""
+    """Return the same with None for NaN and infinity, which JSON has not."""
     if isinstance(value, dict):
         return {k: finite(v) for k, v in value.items()}
-    if isinstance(value, float) and value != value:
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -7,26 +7,26 @@ from astropy.table import Table
 
 from jaxcluster.catalogue.tables import read_table
 
-SAMPLE, FIELD = 0.5, 0.1  # least probability of the sample, and what is above the field's
+SAMPLE, FIELD = 0.5, 0.1  # least membership of the sample, and what is above the field's
 
 
 def split(source: Any) -> tuple[Table, Table]:
     """Return the rows with P ≥ 0.5 and those with P < 0.1.
 
     Args:
-        source: table or path, with the column `probability` that `members` writes.
+        source: table or path, with the column `membership` that `members` writes.
 
     Raises:
         ValueError: no such column, or one of the two is empty.
     """
     table: Any = read_table(source)
-    if "probability" not in table.colnames:
+    if "membership" not in table.colnames:
         raise ValueError(
-            f"{source}: no column `probability`; --field-from-members takes what "
+            f"{source}: no column `membership`; --field-from-members takes what "
             "`jaxcluster members … --out` wrote"
         )
-    probability = np.ma.filled(np.ma.asarray(table["probability"], float), np.nan)
-    sample, field = table[probability >= SAMPLE], table[probability < FIELD]
+    membership = np.ma.filled(np.ma.asarray(table["membership"], float), np.nan)
+    sample, field = table[membership >= SAMPLE], table[membership < FIELD]
     for name, part, bar in (("sample", sample, f"P ≥ {SAMPLE}"), ("field", field, f"P < {FIELD}")):
         if len(part) == 0:
             raise ValueError(f"{source}: no star has {bar}, the {name} is empty")

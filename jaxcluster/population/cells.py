@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxcluster.density.materialise import materialise
 from jaxcluster.population.isochrone import Isochrone
@@ -85,42 +85,71 @@ def _outer(a, b):
     return a[..., :, None] * b[..., None, :]
 
 
-def _cut(number, points, share, index, t):
-    """Stars between cuts of each sequence: their number [s, n], mean and covariance.
+def _lower(d: int) -> list[tuple[int, int]]:
+    """Rows and columns of the lower half of a d × d matrix."""
+    return [(a, b) for a in range(d) for b in range(a + 1)]
+
+
+def _moments(
+    stars: Float[Array, "..."],
+    share: Float[Array, "p ..."],
+    start: list[list[Float[Array, "..."]]],
+    step: list[list[Float[Array, "..."]]],
+    t: Float[Array, "..."] | float,
+) -> list[Float[Array, "..."]]:
+    """Number up to fraction t of segments, Σx, and the lower half of Σx xᵀ: 1 + d + d (d + 1) / 2.
+
+    Args:
+        stars: on each whole segment, evenly along it.
+        share: of them, on each of p curves.
+        start: of each curve, the coordinates where its segment begins.
+        step: and the way to its end.
+        t: fraction of the segment.
+    """
+    lower = _lower(d := len(start[0]))
+    first, second = ([jnp.zeros(())] * n for n in (d, len(lower)))
+    for w, x, whole_step in zip(share, start, step, strict=True):
+        w, h = stars * w * t, [0.5 * t * y for y in whole_step]
+        for a in range(d):
+            first[a] += w * (x[a] + h[a])
+        for i, (a, b) in enumerate(lower):
+            second[i] += w * (x[a] * (x[b] + h[b]) + h[a] * (x[b] + h[b] * (4.0 / 3.0)))
+    return [stars * t, *first, *second]
+
+
+def _cut(
+    number: Float[Array, " segments"],
+    points: list[Float[Array, "p e s"]],
+    share: Float[Array, "p s"],
+    index: Int[Array, "s cuts"],
+    t: Float[Array, "s cuts"],
+) -> tuple[Float[Array, "s n"], Float[Array, "s n d"], Float[Array, "s n d d"]]:
+    """Stars between neighbouring cuts of each sequence: their number, mean and covariance.
 
     Exact for stars spread evenly along each segment, so that a red clump (most of its stars in a
-    few hundredths of a magnitude) is right in a cell of any length: n, Σx and Σx xᵀ up to fraction
-    t of a segment are polynomials in t. `number` [e − 1] are the stars of each segment, `points`
-    are for each coordinate [p, e, s] the nodes of s sequences, each of p curves that hold `share`
-    [p, s] of its stars; cuts lie at fraction `t` [s, n + 1] of segment `index`.
+    few hundredths of a magnitude) is right in a cell of any length.
+
+    Args:
+        number: stars of each of the e − 1 segments.
+        points: of each coordinate the e nodes of s sequences, each of p curves.
+        share: of a sequence's stars that each of its curves holds.
+        index: segment that each cut lies in.
+        t: fraction of the segment where it lies.
     """
     d = len(points)
-    lower = [(a, b) for a in range(d) for b in range(a + 1)]
-
-    def moments(stars, share, start, step, t):
-        """Stars up to fraction t of a segment, their Σx and Σx xᵀ."""
-        first, second = [0.0] * d, [0.0] * len(lower)
-        for w, x, whole_step in zip(share, start, step, strict=True):
-            w, h = stars * w * t, [0.5 * t * y for y in whole_step]
-            for a in range(d):
-                first[a] += w * (x[a] + h[a])
-            for i, (a, b) in enumerate(lower):
-                second[i] += w * (x[a] * (x[b] + h[b]) + h[a] * (x[b] + h[b] * (4.0 / 3.0)))
-        return [stars * t, *first, *second]
-
     # one array [e − 1, s] for each curve and coordinate; arrays of arrays are slow on a CPU
     start = [[x[p, :-1] for x in points] for p in range(len(share))]
     step = [[x[p, 1:] - x[p, :-1] for x in points] for p in range(len(share))]
     stars = jnp.broadcast_to(number[:, None], start[0][0].shape)
     # a loop: jnp.cumsum takes six times as long
-    whole = jnp.stack(moments(stars, share, start, step, 1.0), axis=1)
+    whole = jnp.stack(_moments(stars, share, start, step, 1.0), axis=1)
     _, before = jax.lax.scan(lambda c, x: (c + x, c), jnp.zeros_like(whole[0]), whole)
     before = materialise(jnp.swapaxes(before, 0, 1))
     column = jnp.arange(index.shape[0])[:, None]
     tables = jax.tree.map(lambda a: a[index, column], (list(before), start, step))
     # fewer tables than the polynomials' coefficients: gathers, and their gradients, take longest
     (before, start, step), stars, t = materialise((tables, number[index], t))
-    within = moments(stars, share[..., None], start, step, t)
+    within = _moments(stars, share[..., None], start, step, t)
     upto = [b + more for b, more in zip(before, within, strict=True)]
     n, *sums = [a[:, 1:] - a[:, :-1] for a in upto]
     n = jnp.maximum(n, 0.0)  # −1e-16 by rounding, at one in 10⁴ points of the prior
@@ -133,7 +162,7 @@ def _cut(number, points, share, index, t):
     ]
     cov = {
         (a, b): jnp.where(enough, sums[d + i] / safe - mean[a] * mean[b], 0.0)
-        for i, (a, b) in enumerate(lower)
+        for i, (a, b) in enumerate(_lower(d))
     }
     rows = [jnp.stack([cov[max(a, b), min(a, b)] for b in range(d)], axis=-1) for a in range(d)]
     return n, jnp.stack(mean, axis=-1), jnp.stack(rows, axis=-2)

@@ -21,7 +21,7 @@ from jaxcluster.population.mass_function import MassFunction
 # G 10–21) within a third, Gaia's floors included.
 ERRORS = {"G": (0.0028, 0.0003, 0.32), "BP": (0.0028, 0.0045, 0.38), "RP": (0.0038, 0.0045, 0.32)}
 COLUMNS = {"G": "phot_g_mean_mag", "BP": "phot_bp_mean_mag", "RP": "phot_rp_mean_mag"}
-BANDS = ("G", "BP", "RP")
+GAIA_BANDS = ("G", "BP", "RP")
 BATCH = 20_000
 FAINTEST = 21.5  # G [mag]
 # A moderately old cluster 1.4 kpc away.
@@ -83,7 +83,7 @@ def _observe(rng, stars, scatter: float) -> Table:
     stars = {name: values[seen] for name, values in stars.items()}
     g, bp, rp = stars.pop("magnitudes").T
     n = len(g)
-    errors = {band: gaia_error(g, band) for band in BANDS}
+    errors = {band: gaia_error(g, band) for band in GAIA_BANDS}
     shift, redder = scatter * rng.normal(size=(2, n))
     observed = {
         "G": g + shift + errors["G"] * rng.normal(size=n),
@@ -91,7 +91,7 @@ def _observe(rng, stars, scatter: float) -> Table:
         "RP": rp + errors["RP"] * rng.normal(size=n),
     }
     table = Table()
-    for band in BANDS:
+    for band in GAIA_BANDS:
         table[COLUMNS[band]] = observed[band]
         table[f"{COLUMNS[band]}_error"] = errors[band]
     table["bp_rp"] = observed["BP"] - observed["RP"]

@@ -59,7 +59,7 @@ class Cut(NamedTuple):
 
 def probability_cut(
     x: Float[np.ndarray, "n 2"],
-    probability: Float[np.ndarray, " n"],
+    membership: Float[np.ndarray, " n"],
     surface: SurfaceDensity,
     edges: Float[np.ndarray, " k"],
 ) -> Cut:
@@ -72,14 +72,14 @@ def probability_cut(
 
     Args:
         x: positions [arcmin].
-        probability: P of each star, from 0 to 1.
+        membership: P of each star, from 0 to 1.
         surface: profile and footprint.
         edges: of the rings [arcmin], ascending; such as from `ring_edges`.
 
     Raises:
         ValueError: probabilities that are none, edges that do not ascend, or from `positions`.
     """
-    x, p = positions(x), _probabilities(probability, len(x))
+    x, p = positions(x), _probabilities(membership, len(x))
     edges = np.asarray(edges, float)
     if not (len(edges) > 1 and edges[0] >= 0 and (np.diff(edges) > 0).all()):
         raise ValueError(
@@ -114,7 +114,7 @@ def probability_cut(
 
 def joint_membership(
     x: Float[np.ndarray, "n 2"],
-    probability: Float[np.ndarray, " n"],
+    membership: Float[np.ndarray, " n"],
     surface: SurfaceDensity,
 ) -> Float[np.ndarray, " n"]:
     """P_i of position and astrometry together, from that of astrometry alone.
@@ -123,14 +123,14 @@ def joint_membership(
 
     Args:
         x: positions [arcmin].
-        probability: q of each star, from the astrometry of the stars in the footprint.
+        membership: q of each star, from the astrometry of the stars in the footprint.
         surface: profile, background and footprint.
 
     Raises:
         ValueError: stars outside the footprint, a surface without cluster or background,
             probabilities that are none, or from `positions`.
     """
-    x, q = positions(x), _probabilities(probability, len(x))
+    x, q = positions(x), _probabilities(membership, len(x))
     if outside := int((~surface.footprint.contains(x)).sum()):
         raise ValueError(
             f"x: {outside} of {len(x)} stars lie outside the footprint, expected none; drop them, "
@@ -156,13 +156,13 @@ def membership_at(
     return cluster / (cluster + field + 1e-300)
 
 
-def _probabilities(probability, n):
-    p = np.asarray(probability, float)
+def _probabilities(membership, n):
+    p = np.asarray(membership, float)
     if p.shape != (n,):
-        raise ValueError(f"probability: found shape {p.shape}, expected [{n}], one for each star")
+        raise ValueError(f"membership: found shape {p.shape}, expected [{n}], one for each star")
     if bad := int((~((p >= 0) & (p <= 1))).sum()):
         raise ValueError(
-            f"probability: {bad} of {n} are not between 0 and 1; expected memberships, so drop "
+            f"membership: {bad} of {n} are not between 0 and 1; expected memberships, so drop "
             "stars without one"
         )
     return p
