@@ -190,6 +190,7 @@ TABLES = {
 }
 
 
+@pytest.mark.filterwarnings("default:.*:UserWarning")  # odd it is, too, and told
 @pytest.mark.parametrize(("alter", "words"), TABLES.values(), ids=TABLES)
 def test_bad_samples(files, alter, words):
     change(files, alter)
@@ -205,6 +206,7 @@ FIELDS = {
 }
 
 
+@pytest.mark.filterwarnings("default:.*:UserWarning")  # odd it is, too, and told
 @pytest.mark.parametrize(("alter", "words"), FIELDS.values(), ids=FIELDS)
 def test_bad_fields(files, alter, words):
     change(files, alter, "field")
@@ -274,6 +276,7 @@ def test_bad_options(files, more, words):
     refused(result, *words, out=out)
 
 
+@pytest.mark.filterwarnings("default:.*:UserWarning")  # odd it is, too, and told
 def test_limits_that_no_isochrone_reaches(files):
     """Sample and field at G = 38: no isochrone is there; it says so, samples nothing."""
     for name, n, seed in (("cluster", 100, 0), ("field", 300, 1)):

@@ -117,6 +117,13 @@ def density(request):
     return CONSTRUCTORS[request.param]()
 
 
+@pytest.fixture(autouse=True)
+def strict():
+    """No integer, and no float32, meets float64 by accident."""
+    with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
 @pytest.fixture(scope="module")
 def stars():
     rng = np.random.default_rng(1)

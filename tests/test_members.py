@@ -19,6 +19,8 @@ from jaxcluster.xd.cluster_component import candidates, entropy
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 KEY = jax.random.key(0)
+# a resampling or two, of such small fields
+pytestmark = pytest.mark.filterwarnings("default:.*are not at their maximum:UserWarning")
 
 
 def simulated(n_cluster=80, n_field=600, seed=0, centre=(0.05, 10.0)):

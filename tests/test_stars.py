@@ -475,6 +475,7 @@ def test_only_duplicates_that_are_kept_count():
 # Real catalogues
 
 
+@pytest.mark.filterwarnings("default:rows.*without a source_id:UserWarning")  # of the 1319
 @pytest.mark.parametrize(
     ("file", "columns", "n"),
     [

@@ -12,10 +12,13 @@ from astropy.table import Table
 from jaxcluster.cli import options
 
 PROGRAM = """
+import signal
 import time
 from jaxcluster.inference import checkpoint
 from jaxcluster.cli.app import app
 
+# where tests run in the background, their children would ignore Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
 checkpoint.EVERY = 0.0
 save = checkpoint.Checkpoint.save
 def slow(self, **arrays):
@@ -51,8 +54,6 @@ def test_stopped_in_the_foreground(number, tmp_path):
         [sys.executable, "-c", PROGRAM, *map(str, command), "--out", str(out)],
         stderr=subprocess.PIPE,
         text=True,
-        # where tests run in the background, children would ignore Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     file = out / "checkpoint" / "nested.npz"
     while process.poll() is None and not file.exists():

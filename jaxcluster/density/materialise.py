@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 @jax.custom_vjp
 def materialise(arrays: T) -> T:
-    """Return floating-point arrays as they are, worked out once; so too their cotangents.
+    """Return arrays as they are, worked out once; so too their cotangents.
 
     XLA fuses what is cheap (products, gathers) into each of its consumers and works it out anew
     there. `optimization_barrier` does not keep it from that (jax 0.10.2); a conditional does, at
@@ -18,7 +18,8 @@ def materialise(arrays: T) -> T:
     """
     if not jax.tree.leaves(arrays):
         return arrays
-    never = jax.tree.leaves(arrays)[0].ravel()[0] > jnp.inf  # nor for NaN; XLA does not know
+    first = jnp.asarray(jax.tree.leaves(arrays)[0].ravel()[0], float)
+    never = first > jnp.inf  # nor for NaN; XLA does not know
     return jax.lax.cond(never, lambda a: jax.tree.map(jnp.negative, a), lambda a: a, arrays)
 
 

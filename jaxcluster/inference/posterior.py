@@ -192,8 +192,10 @@ class Posterior:
         ]
         halves = [e[:, : e.shape[1] // 2 * 2].reshape(2, -1) if len(e) == 1 else e for e in numbers]
         diverging = np.asarray(self.data["sample_stats"]["diverging"])
+        with np.errstate(divide="ignore", invalid="ignore"):  # chains that each stand still
+            r_hats = [float(arviz.rhat(entry)) for entry in halves]
         return {
-            "r_hat": max((float(arviz.rhat(entry)) for entry in halves), default=math.inf),
+            "r_hat": max(r_hats, default=math.inf),
             "ess": min((float(arviz.ess(entry)) for entry in numbers), default=1.0),
             "divergences": int(diverging.sum()),
         }

@@ -44,7 +44,8 @@ def combine(magnitude: Float[Array, "*#s"], flux: Float[Array, "*#s"]) -> Float[
     −2.5 lg 2 = −0.7526 mag for equal ones. The logarithm is a float32 one (error 1e-7 mag).
     """
     ratio = flux * jnp.exp(magnitude / MAG)
-    return magnitude - MAG * jnp.log((1.0 + ratio).astype(jnp.float32))
+    brighter = MAG * jnp.log((1.0 + ratio).astype(jnp.float32))
+    return magnitude - brighter.astype(ratio.dtype)
 
 
 def mass_ratio_edges(n: int) -> Float[np.ndarray, " e"]:
@@ -269,7 +270,7 @@ def population_cells(
 
     def sequences(points, share, q, weight, n, phase, smoothing):
         # n + 1 cuts, equidistant along `arc` but for the first and last
-        cuts = jnp.clip((jnp.arange(n + 1) - phase[:, None]) / (n - 1), 0.0, 1.0)
+        cuts = jnp.clip((jnp.arange(n + 1.0) - phase[:, None]) / (n - 1), 0.0, 1.0)
         index, t = _locate(cuts, arc)
         stars, mean, cov = _cut(number, points, share, index, t)
         # A chain of Gaussians of variance v at steps of h ripples by 2 exp(−2π² v / h²): by 39 %

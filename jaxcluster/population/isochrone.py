@@ -110,7 +110,7 @@ class IsochroneGrid(eqx.Module):
             return jnp.einsum("m,a,ma...->...", w_m, w_a, window)
 
         coefficients = at(self.magnitudes)
-        powers = jnp.arange(coefficients.shape[1])
+        powers = jnp.arange(coefficients.shape[1], dtype=coefficients.dtype)
         a_v = jnp.asarray(a_v, coefficients.dtype)
         value = jnp.cumprod(jnp.where(powers == 0, 1.0, a_v))
         slope = powers * jnp.concatenate([jnp.zeros(1, value.dtype), value[:-1]])
