@@ -228,16 +228,17 @@ def population_cells(
 
     edges = jnp.asarray(mass_ratio_edges(n_mass_ratios))
     ratio_step = power_integral(edges[:-1], edges[1:], mass_ratio_slope)
-    ratio_step = ratio_step / ratio_step.sum()
     # two Gauss-Legendre points: mean and covariance across the cell of any smooth curve
     middle, half = 0.5 * (edges[1:] + edges[:-1]), 0.5 * (edges[1:] - edges[:-1])
-    # mass ratios in fours: 14 columns take a quarter longer than 16; what is added weighs nothing
-    spare = (0, -n_mass_ratios % 4)
-    middle, half = jnp.pad(middle, spare, mode="edge"), jnp.pad(half, spare, mode="edge")
-    ratio_step = jnp.pad(ratio_step, spare)
     q = middle + half * jnp.array([[-1.0], [1.0]]) / 3.0**0.5
     share = q**mass_ratio_slope
-    share = share / share.sum(axis=0)
+    # Sequences: single stars, q = 0, as two halves of one line, and one of each mass ratio. In
+    # eights, as processors count: 12 columns take longer than 16. What is added weighs nothing.
+    spare = (2, -(n_mass_ratios + 2) % 8)
+    weight = jnp.pad(binary_fraction * ratio_step / ratio_step.sum(), spare)
+    weight = weight.at[:2].set(1.0 - binary_fraction)
+    middle, q = jnp.pad(middle, spare), jnp.pad(q, ((0, 0), spare))
+    share = jnp.pad(share / share.sum(axis=0), ((0, 0), spare), constant_values=0.5)
 
     # magnitudes [point in q's cell, mass, q] of each band
     bands = [m[None, :, None] for m in isochrone.magnitudes.T]
@@ -251,54 +252,43 @@ def population_cells(
     # else XLA would work the logarithms out anew wherever they are used
     pairs = materialise(pairs)
     nothing = jnp.zeros(())
-    single, pairs = (
-        [sum((row[b] * m[b] for b in range(len(m))), start=nothing) for row in to_plane]
-        for m in (bands, pairs)
-    )
+    points = [sum((row[b] * m for b, m in enumerate(pairs)), start=nothing) for row in to_plane]
 
     # primaries beyond the window: a cell that reaches out of it would leak in
-    magnitude = single[0][0, :, 0]
+    magnitude = points[0][0, :, 0]
     out = (magnitude < window[0]) | (magnitude > window[1])
     number = jnp.where(out[1:] & out[:-1], 0.0, number)
     centre = 0.5 * (magnitude[1:] + magnitude[:-1])
     # a soft edge: cuts must not jump when an isochrone point crosses it
     seen = jax.nn.sigmoid((centre - window[0]) / 0.1) * jax.nn.sigmoid((window[1] - centre) / 0.1)
-    arc = _arc(number, jnp.stack([x[0, :, 0] for x in single], axis=-1), seen)
+    arc = _arc(number, jnp.stack([x[0, :, 0] for x in points], axis=-1), seen)
     # second moments about a near point, against rounding
     origin = jnp.zeros(d).at[0].set(jnp.mean(jnp.asarray(window)))
-    single, pairs = ([x - o for x, o in zip(m, origin, strict=True)] for m in (single, pairs))
+    points = [x - o for x, o in zip(points, origin, strict=True)]
 
-    def sequences(points, share, q, weight, n, phase, smoothing):
-        # n + 1 cuts, equidistant along `arc` but for the first and last
-        cuts = jnp.clip((jnp.arange(n + 1.0) - phase[:, None]) / (n - 1), 0.0, 1.0)
-        index, t = _locate(cuts, arc)
-        stars, mean, cov = _cut(number, points, share, index, t)
-        # A chain of Gaussians of variance v at steps of h ripples by 2 exp(−2π² v / h²): by 39 %
-        # with the h²/12 of a uniform cell, by 17 % with half as much again, by 1.4 % with three
-        # times as much; a scatter of h/2 hides the steps by itself.
-        size = jnp.trace(cov, axis1=-2, axis2=-1)
-        widen = 1.0 + smoothing * size / (size + 4.0 * scatter2 + 1e-12)
-        cov = cov * widen[..., None, None] + scatter2 * jnp.eye(d)
-        if extinction_scatter is not None:
-            reddening = _between(t, index, isochrone.reddening @ to_plane.T)
-            reddening = 0.5 * (reddening[:, 1:] + reddening[:, :-1])
-            cov = cov + extinction_scatter**2 * _outer(reddening, reddening)
-        edge = _between(t, index, mass)
-        primary = 0.5 * (edge[:, 1:] + edge[:, :-1])
-        q = jnp.broadcast_to(q[:, None], primary.shape)
-        return Cells(weight[:, None] * stars, mean + origin, cov, primary, q)
-
-    zero, weight = jnp.zeros(1), (1.0 - binary_fraction)[None]
-    # a scatter of 0.003 mag, 400 stars: with ½ for both ln L is 0.8 ± 1.2 too low, so 0.2 ± 0.6
-    singles = sequences(single, jnp.ones((1, 1)), zero, weight, 2 * n_masses, zero, 2.0)
-    # cuts of neighbouring sequences lie between each other, so that their ripples cancel
-    phase = jnp.asarray(np.arange(1, len(middle) + 1) * GOLDEN % 1.0)
-    weight = binary_fraction * ratio_step
-    binaries = sequences(pairs, share, middle, weight, n_masses, phase, 0.5)
-
+    # Cuts, equidistant along `arc` but for the first and last. Those of neighbouring sequences lie
+    # between each other, so that their ripples cancel; single stars have twice as many.
+    n = n_masses
+    phase = np.concatenate([[0.0, -n], np.arange(1, len(middle) - 1) * GOLDEN % 1.0])
+    steps = np.where(np.arange(len(middle)) < 2, 2 * n - 1, n - 1)
+    cuts = np.clip((np.arange(n + 1) - phase[:, None]) / steps[:, None], 0.0, 1.0)
+    index, t = _locate(jnp.asarray(cuts), arc)
+    stars, mean, cov = _cut(number, points, share, index, t)
+    # A chain of Gaussians of variance v at steps of h ripples by 2 exp(−2π² v / h²): by 39 % with
+    # the h²/12 of a uniform cell, by 17 % with half as much again, by 1.4 % with three times as
+    # much, as of single stars (a scatter of 0.003 mag, 400 stars: with ½ for both ln L is 0.8 ± 1.2
+    # too low, so 0.2 ± 0.6); a scatter of h/2 hides the steps by itself.
+    smoothing = np.where(np.arange(len(middle)) < 2, 2.0, 0.5)[:, None]
+    size = jnp.trace(cov, axis1=-2, axis2=-1)
+    widen = 1.0 + smoothing * size / (size + 4.0 * scatter2 + 1e-12)
+    cov = cov * widen[..., None, None] + scatter2 * jnp.eye(d)
+    if extinction_scatter is not None:
+        reddening = _between(t, index, isochrone.reddening @ to_plane.T)
+        reddening = 0.5 * (reddening[:, 1:] + reddening[:, :-1])
+        cov = cov + extinction_scatter**2 * _outer(reddening, reddening)
+    edge = _between(t, index, mass)
+    primary = 0.5 * (edge[:, 1:] + edge[:, :-1])
+    middle = jnp.broadcast_to(middle[:, None], primary.shape)
+    cells = Cells(weight[:, None] * stars, mean + origin, cov, primary, middle)
     # sequence by sequence, each in order of mass: neighbours stay close (see `local`)
-    def join(single, pairs):
-        pairs = pairs[:n_mass_ratios]
-        return jnp.concatenate([single[0], pairs.reshape(-1, *pairs.shape[2:])])
-
-    return jax.tree.map(join, singles, binaries)
+    return jax.tree.map(lambda a: a[: n_mass_ratios + 2].reshape(-1, *a.shape[2:]), cells)

@@ -100,7 +100,7 @@ class PopulationDensity(AbstractDensity):
     log_selected: Float[Array, ""]  # ln of the share of the population between the limits
     binary_share: Float[Array, ""]  # of binaries among what the limits let through
     columns: tuple[str, ...] = eqx.field(static=True)
-    limits: tuple[float, float] = eqx.field(static=True)
+    limits: Float[Array, " 2"]  # magnitudes
 
     def log_prob(self, x: Float[Array, " d"], noise: Float[Array, "d d"]) -> Float[Array, ""]:
         """Log density of one star."""
@@ -156,7 +156,8 @@ class PopulationModel(eqx.Module):
     grid: IsochroneGrid
     errors: ErrorModel
     columns: tuple[str, ...] = eqx.field(static=True)
-    limits: tuple[float, float] = eqx.field(static=True)
+    # an array: what is compiled for one candidate serves those of other limits
+    limits: Float[Array, " 2"] = eqx.field(converter=jnp.asarray)
     n_masses: int = eqx.field(static=True, default=240)
     n_mass_ratios: int = eqx.field(static=True, default=14)
     fixed: Mapping[str, float] = eqx.field(default_factory=dict)
