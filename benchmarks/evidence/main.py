@@ -27,7 +27,8 @@ from benchmarks.shared import between, header
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.evaluate import BATCH, Evaluate
 from jaxcluster.inference.flat import Flat
-from jaxcluster.inference.posterior import Posterior, as_rows
+from jaxcluster.inference.importance import Prior
+from jaxcluster.inference.posterior import Posterior
 from jaxcluster.inference.search import FIRST, search
 from jaxcluster.inference.weighted_draws import Draws, mean_and_error
 from jaxcluster.jobs.model_files import load_model
@@ -161,12 +162,11 @@ def searches(number: int) -> None:
         truth = jc.fast(model, key=0).log_evidence
         assert truth is not None
         flat = Flat(model)
-        first = jax.vmap(flat.draw)(jax.random.split(jax.random.key(1), number * FIRST))
-        rows, unravel = as_rows(first)
-        evaluate = Evaluate(flat, unravel, Stopwatch(), rows[:BATCH])
+        prior = Prior(flat, jax.random.key(1), Stopwatch())
+        evaluate = Evaluate(flat, prior.unravel, Stopwatch(), prior(BATCH))
         found, begin = [], time.process_time()
-        for seed, prior in enumerate(np.split(rows, number)):
-            draws = Draws(evaluate.rough, prior)
+        for seed in range(number):
+            draws = Draws(evaluate.rough, prior, FIRST)
             search(draws, evaluate.gradient, np.random.default_rng(seed), lambda line: None)
             found.append(mean_and_error(draws.log_weights())[0])
         wrong = np.array(found) < truth - np.log(2)

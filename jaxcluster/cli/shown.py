@@ -13,8 +13,9 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
         out.print(
             f"log10 Bayes factor (cluster + field : field)  "
             f"[bold]{summary['log10_bayes_factor']:.2f} ± "
-            f"{summary['log10_bayes_factor_error']:.2f}[/] (sampling) "
-            f"± {summary['log10_bayes_factor_field_error']:.2f} (density of the field)",
+            f"{summary['log10_bayes_factor_total_error']:.2f}[/] (sampling "
+            f"{summary['log10_bayes_factor_error']:.2f}, density of the field "
+            f"{summary['log10_bayes_factor_field_error']:.2f})",
             soft_wrap=True,
         )
         out.print(
@@ -54,8 +55,8 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
         f"{summary['method']}: {summary['evaluations']} evaluations, "
         f"{summary['cpu_seconds']:.0f} CPU s + {summary['compile_seconds']:.0f} s of compilation"
     )
-    if summary.get("fallback"):
-        out.print(f"[bold yellow]nested sampling was needed:[/] {summary['fallback']}")
+    if summary.get("sampling_flag"):
+        out.print(f"[bold yellow]evidence:[/] {summary['sampling_flag']}", soft_wrap=True)
     if summary.get("input_flag"):
         out.print(f"[bold yellow]sample and field:[/] {summary['input_flag']}", soft_wrap=True)
     if summary.get("field_flag"):

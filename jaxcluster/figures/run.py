@@ -128,7 +128,7 @@ def _draw_nested(figure, posterior):
 
 
 def _draw_importance(figure, posterior):
-    """Powers of L on the way to the posterior, ln Z by round, weights of the last round."""
+    """Powers of L on the way to the posterior, ln Z by round, weights of the draws that count."""
     attributes = posterior.record
     figure.set_size_inches(9.0, 4.0)
     figure.get_layout_engine().set(rect=(0.0, 0.05, 1.0, 0.95))  # above the credit
@@ -144,7 +144,9 @@ def _draw_importance(figure, posterior):
     z = np.atleast_1d(attributes["round_log_evidence"])
     error = np.atleast_1d(attributes["round_log_evidence_error"])
     number = np.arange(1, len(z) + 1)
-    counted = number > len(z) - attributes["rounds_counted"]
+    counted = np.atleast_1d(attributes["round_counts"]) > 0
+    for end in np.cumsum(np.atleast_1d(attributes["estimate_rounds"]))[:-1]:
+        rounds.axvline(end + 0.5, color="0.8", lw=0.8)  # each search's own
     for some, colour, label in ((~counted, "0.6", "to improve q"), (counted, POSTERIOR, "count")):
         if some.any():
             shown = number[some], z[some], error[some]
@@ -153,7 +155,10 @@ def _draw_importance(figure, posterior):
     rounds.locator_params(axis="x", integer=True)
     rounds.legend(fontsize=9, frameon=False)
     value, error = attributes["log_evidence"], attributes["log_evidence_error"]
-    rounds.set_title(rf"$\ln Z = {value:.2f} \pm {error:.2f}$", fontsize=10)
+    off = attributes["disagreement"]
+    rounds.set_title(
+        rf"$\ln Z = {value:.2f} \pm {error:.2f}$, searches differ by {off:.1f}$\sigma$", fontsize=10
+    )
 
     log_w = np.asarray(attributes["round_log_weight"]) - value
     weights.hist(np.clip(log_w, -8, None), bins=40, color=POSTERIOR, histtype="step", lw=1.5)

@@ -1,27 +1,25 @@
-"""Adaptive importance sampling of a `Model`: evidence from ten to twenty thousand likelihoods.
+"""Importance sampling of a `Model`: evidence from some twenty thousand likelihoods.
 
-Searches (`search`) come first, each on its own, from draws of the prior.
+Two *estimates* of ln Z that share nothing, neither prior draws nor proposals: a `search`, then
+rounds of draws, each from a proposal fitted to all draws of this estimate, until a round says
+ln Z = ln ⟨prior L / q⟩ nearly as well as asked. From then on q is fixed and draws count: they are
+independent, and were not chosen for a small error, so Z and the posterior are unbiased. Where
+`FITS` proposals fit badly, as where modes are many and narrow, a population walks (`walk`) with
+jumps from the proposal, which is fitted anew to where it has been until its draws say so.
 
-Rounds: draws of all searches' proposals give a proposal, which gives a round of draws, which
-improve the proposal, until a round says ln Z = ln ⟨prior L / q⟩ twice as well as asked. Those after
-it count: their proposals q were fixed before, so Z and the posterior are unbiased, and they were
-not chosen for a small error. (The first round of a small error, or all draws, make ln Z of the
-curved problem of `benchmarks/evidence` too low. All draws make a posterior too narrow: a tail
-counts for less where it is found, since proposals then go there, and for nothing where it is not;
-see `benchmarks/king tails`. For the same reason each round counts by its own proposal, not by
-the mixture of all that count.) A posterior that no mixture fits well, as that of most fields
-without a cluster, gets there by larger rounds, which count from the ninth on, and with a fifth of
-the effective draws.
-
-How it knows that it fails: at least 90 % of the posterior must lie where two searches, which know
-nothing of each other, have both been, and none counts whose draws all lie `LOWER` nats below the
-best of another, else there is a further search, up to four; error and number of effective draws
-must be reached within `MOST_ROUNDS`. A round whose weights have too heavy a tail (Pareto k̂ > 0.7;
-Vehtari et al. 2024) does not count as good, but k̂ of those that count is only reported.
+How it knows that it fails. The highest estimate must be confirmed by another one, to within their
+errors, else there is a further one, up to five, whose search is its own but whose proposals know
+the maxima of all. One far below has missed something and does not count. A mode that nobody sampled
+cannot show in the weights of its own pool; that two estimates miss the same one is what remains.
+All that agree give Z together, and have to reach error and effective draws. Where they scatter by
+more than their weights say, that is the error, and where the tail of weights is too heavy for
+errors to be believed (Pareto k̂ > 0.7; Vehtari et al. 2024), as for most fields without a cluster,
+the error is doubled.
 """
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +35,8 @@ from jaxcluster.inference.evaluate import BATCH, LOWEST, Evaluate
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.model import Model
 from jaxcluster.inference.posterior import (
+    APART,
+    HEAVIEST,
     Posterior,
     Progress,
     as_rows,
@@ -44,21 +44,30 @@ from jaxcluster.inference.posterior import (
     require_finite,
     systematic,
 )
-from jaxcluster.inference.search import BEGIN, CLIPPED, FIRST, LOWER, proposal_for, search
-from jaxcluster.inference.student_mixture import StudentMixture
+from jaxcluster.inference.search import (
+    BEGIN,
+    CLIPPED,
+    FIRST,
+    KEPT,
+    Search,
+    clipped,
+    proposal_for,
+    search,
+)
+from jaxcluster.inference.student_mixture import StudentMixture, fit_mixture, mixed
+from jaxcluster.inference.walk import Walkers, walk
 from jaxcluster.inference.weighted_draws import Draws, effective, mean_and_error, tail_index
 
-# How many there are:
-MOST_SEARCHES = 4
-SEEN_TWICE = 0.9  # share of the posterior that two searches must have found
-# Where a search's proposal has more than this share of the last one's density it has been: six
-# standard deviations from a component in eight dimensions, so that tails are not taken for modes.
-MEETS = 1e-7
-# Rounds:
-ROUND, MOST_ROUNDS = 960, 24  # draws of each, four times as many once patience is over
-PATIENCE = 8  # of them are spent on a better proposal only
-HARD = 0.2  # of the effective draws asked for, which do where patience was in vain
-HEAVIEST = 0.7  # Pareto k̂: beyond, a mean has not the error that its variance says
+MOST = 5  # estimates
+ROUND = 960  # draws
+FITS, WALKS = 2, 5  # proposals fitted to weighted draws, and then to walkers
+WALKERS, STEPS = 480, 18
+# Rounds that count: as many as reach error and effective draws, and where `PATIENCE` were in vain
+# only the error, but `SMALLER`, so that heavy tails may double it
+PATIENCE, MOST_ROUNDS, SMALLER = 8, 32, 0.4
+LARGEST = 3.0  # tolerances, error of an estimate that can be used
+HARD = 0.2  # of the effective draws asked for, which do where so many rounds were in vain
+INFLATED = 2.0  # error of one whose weights have a heavy tail
 
 
 class NotConvergedError(RuntimeError):
@@ -69,51 +78,114 @@ class NotConvergedError(RuntimeError):
         self.account = account
 
 
-def seen_twice(draws: Draws, found: list[StudentMixture], last: StudentMixture) -> float:
-    """Share of the posterior where at least two of the searches' proposals would have drawn."""
-    log_w = draws.log_weights()
-    weights = np.exp(log_w - logsumexp(log_w))
-    likely = weights > 1e-3 / len(weights)
-    here = last.log_density(draws.z[likely]) + math.log(MEETS)
-    times = np.zeros(likely.sum())
-    for proposal in found:
-        times += proposal.log_density(draws.z[likely]) > here
-    return float(weights[likely] @ (times >= 2) / weights[likely].sum())
-
-
-class Rounds(NamedTuple):
-    """What rounds of draws said."""
+class Estimate(NamedTuple):
+    """One estimate of ln Z, from draws of one fixed proposal."""
 
     log_evidence: float
-    error: float
+    error: float  # `INFLATED` where the tail is heavy
     tail_index: float  # Pareto k̂ of the weights
-    log_weights: Float[np.ndarray, " n"]  # prior L / q of the rounds that count, the last draws
-    counted: int  # rounds
-    each: list[tuple[float, float]]  # ln Z and error of each round
-    proposal: StudentMixture  # the last one
-    enough: bool  # whether error and effective draws are as asked
+    z: Float[np.ndarray, "n d"]  # draws
+    log_likelihood: Float[np.ndarray, " n"]
+    log_weights: Float[np.ndarray, " n"]  # prior L / q
+    rounds: list[tuple[float, float, bool]]  # ln Z and error of each round, and whether it counts
 
 
-def rounds(pool: Draws, rng, tolerance: float, least: int, say) -> Rounds:
-    """Draw rounds, each from a proposal fitted to all before, until those that count suffice."""
-    counted, each, settled = [], [], False
-    while True:
-        proposal = proposal_for(pool, 5 * CLIPPED, rng)
-        size = ROUND if settled or len(each) < PATIENCE else 4 * ROUND
-        log_w = pool.add(proposal, proposal.draw(rng, size))
-        each.append(mean_and_error(log_w))
-        if settled or len(each) > PATIENCE:
-            counted.append(log_w)
-            log_w = np.concatenate(counted)
-        log_z, error = mean_and_error(log_w)
-        k_hat, ess = tail_index(log_w), effective(log_w)
-        say(f"ln Z = {log_z:.2f} ± {error:.2f}, {ess:.0f} effective draws")
-        patient = settled and len(each) < MOST_ROUNDS
-        wanted = least if patient else HARD * least
-        enough = len(counted) > 0 and error < tolerance and ess > wanted
-        if enough or len(each) == MOST_ROUNDS:
-            return Rounds(log_z, error, k_hat, log_w, len(counted), each, proposal, enough)
-        settled = settled or (error < 0.5 * tolerance and k_hat < HEAVIEST)
+def _settled(log_w: np.ndarray, tolerance: float) -> bool:
+    """Whether draws say that their proposal fits."""
+    return mean_and_error(log_w)[1] < tolerance and tail_index(log_w) < HEAVIEST
+
+
+def estimate(
+    pool: Draws,
+    hills: StudentMixture,
+    prior: Callable[[int], np.ndarray],
+    evaluate: Callable,
+    rng: np.random.Generator,
+    tolerance: float,
+    least: int,
+    say: Progress,
+) -> Estimate:
+    """Improve a proposal until it fits, then draw from it until error and draws are as asked.
+
+    Args:
+        pool: draws of the search, to which those of the rounds are added.
+        hills: about all maxima.
+        prior: how many → draws from the prior.
+        evaluate: rows → log prior and log likelihood of each.
+        rng: for all draws.
+        tolerance: error to reach.
+        least: effective draws.
+        say: called with a line of text after each round.
+    """
+    rounds = []
+
+    def note(log_w: np.ndarray, counts: bool) -> np.ndarray:
+        value, error = mean_and_error(log_w)
+        rounds.append((value, error, counts))
+        say(f"ln Z = {value:.2f} ± {error:.2f}, {effective(log_w):.0f} effective draws")
+        return log_w
+
+    def counted(proposal: StudentMixture) -> Estimate:
+        done = []
+        while True:
+            z = proposal.draw(rng, ROUND, prior)
+            log_prior, log_likelihood = evaluate(z)
+            own = log_prior + log_likelihood - proposal.log_density(z, log_prior)
+            done.append((z, log_likelihood, note(own, True)))
+            z, log_likelihood, log_w = (np.concatenate(part) for part in zip(*done, strict=True))
+            value, error = mean_and_error(log_w)
+            patient = len(done) < PATIENCE
+            enough = error < tolerance and effective(log_w) >= least
+            if enough or (not patient and error < SMALLER * tolerance) or len(done) == MOST_ROUNDS:
+                break
+        k_hat = tail_index(log_w)
+        error *= INFLATED if k_hat > HEAVIEST else 1.0
+        return Estimate(value, error, k_hat, z, log_likelihood, log_w, rounds)
+
+    for _ in range(FITS):
+        proposal = proposal_for(pool, hills, 5 * CLIPPED, rng)
+        if _settled(note(pool.add(proposal, ROUND, rng), False), tolerance):
+            return counted(proposal)
+    z = pool.z[systematic(clipped(pool, 1.0, CLIPPED), WALKERS, rng)]
+    walkers = Walkers(z, *evaluate(z))
+    for _ in range(WALKS):
+        places, log_w = walk(walkers, STEPS, proposal, evaluate, prior, rng)
+        if _settled(note(log_w, False), 0.7 * tolerance):
+            break
+        z, log_prior = (np.concatenate([one[i] for one in places]) for i in (0, 1))
+        fitted = fit_mixture(z, np.full(len(z), 1 / len(z)), log_prior, rng)
+        proposal = mixed([(1.0 - KEPT, fitted.widened()), (KEPT, hills)])
+    return counted(proposal)
+
+
+def agreeing(estimates: list[Estimate], tolerance: float) -> list[Estimate]:
+    """The highest ones that confirm each other; one alone is confirmed by none."""
+    usable = [one for one in estimates if one.error < LARGEST * tolerance]
+    agree: list[Estimate] = []
+    for one in sorted(usable, key=lambda one: -one.log_evidence):
+        if not agree or disagreement([*agree, one]) < APART:
+            agree.append(one)
+        elif len(agree) == 1:
+            break  # the highest one is not confirmed
+    return agree
+
+
+def together(estimates: list[Estimate]) -> tuple[float, float]:
+    """Ln Z of several estimates and its error."""
+    value, error = mean_and_error(np.concatenate([one.log_weights for one in estimates]))
+    if max(one.tail_index for one in estimates) > HEAVIEST:
+        error *= INFLATED
+    # of two it is half of the difference; their errors say as much in two of three cases
+    scatter = np.std([one.log_evidence for one in estimates], ddof=1) / math.sqrt(len(estimates))
+    return value, max(error, float(scatter)) if scatter > 1.5 * error else error
+
+
+def disagreement(estimates: list[Estimate]) -> float:
+    """Root mean square difference from the weighted mean, in standard errors."""
+    values = np.array([one.log_evidence for one in estimates])
+    weights = np.array([one.error for one in estimates]) ** -2.0
+    chi2 = weights @ (values - weights @ values / weights.sum()) ** 2
+    return math.sqrt(chi2 / (len(estimates) - 1))
 
 
 def importance(
@@ -125,7 +197,7 @@ def importance(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> Posterior:
-    """Adaptive importance sampling with Student-t mixtures.
+    """Importance sampling with Student-t mixtures.
 
     Args:
         model: what to sample.
@@ -138,8 +210,8 @@ def importance(
 
     Returns:
         The posterior with its evidence; of its `quality`, `tail_index` is the Pareto k̂ of the
-        weights behind the evidence, and `seen_twice` the share of the posterior that two searches
-        found independently.
+        weights behind the evidence, and `disagreement` the difference of the two independent
+        estimates, in standard errors.
 
     Raises:
         NotConvergedError: a bar of the module's docstring was not reached.
@@ -158,80 +230,107 @@ def importance(
             said = time.monotonic()
             progress(f"{stage}: {evaluate.count} evaluations, {line}")
 
-    keys = jax.random.split(prior_key, MOST_SEARCHES * FIRST + BEGIN)
-    rows, unravel = as_rows(watch.compile(jax.vmap(flat.draw), keys)(keys))
-    prior = np.split(rows[BEGIN:], MOST_SEARCHES)
-    evaluate = Evaluate(flat, unravel, watch, rows[:BATCH])
-
-    def failed(reason: str) -> NotConvergedError:
-        account = {**watch.record(), "resumed_seconds": watch.resumed}
-        return NotConvergedError(reason, {**account, "evaluations": evaluate.count})
-
-    pool = Draws(evaluate, rows[:BEGIN])
-    require_finite(pool.log_likelihood[pool.log_likelihood > LOWEST])
+    prior = Prior(flat, prior_key, watch)
+    first = prior(BATCH)
+    evaluate = Evaluate(flat, prior.unravel, watch, first)
+    log_likelihood = evaluate(first)[1]
+    require_finite(log_likelihood[log_likelihood > LOWEST])
     kept = Checkpoint(
         checkpoint,
         "importance",
         flat,
         key,
-        np.concatenate([pool.log_likelihood, evaluate.rough(rows[:BATCH])[1]]),
+        np.concatenate([log_likelihood, evaluate.rough(first)[1]]),
         watch,
         tolerance=tolerance,
         draws=draws,
     )
     evaluate.keep(kept)
-    searches, each = [], []
-    twice = 0.0
-    while twice < SEEN_TWICE:
-        if len(searches) == MOST_SEARCHES:
-            raise failed(
-                f"only {100 * twice:.0f} % of the posterior was found by two of {len(searches)} "
-                "searches: there may be more modes"
+    searches: list[Search] = []
+    estimates: list[Estimate] = []
+    while True:
+        if len(searches) == MOST:
+            account = {**watch.record(), "resumed_seconds": watch.resumed}
+            raise NotConvergedError(
+                _why(estimates, tolerance, draws), {**account, "evaluations": evaluate.count}
             )
         stage = f"search {len(searches) + 1}"
-        part = Draws(evaluate.rough, prior[len(searches)])
-        searches.append(search(part, evaluate.gradient, rng, say))
-        if model.rough is None:
-            pool.join(part)
-        if (proposal := searches[-1].proposal) is not None:
-            pool.add(proposal, proposal.draw(rng, BEGIN))
-        highest = max(one.best for one in searches)
-        right = [one for one in searches if one.best > highest - LOWER]
-        found = [one.proposal for one in right if one.proposal is not None]
-        if len(found) < 2:
+        pool = Draws(evaluate.rough, prior, FIRST)
+        searches.append(search(pool, evaluate.gradient, rng, say))
+        if (proposal := searches[-1].proposal) is None:
             continue
-        stage = "rounds"
-        done = rounds(pool, rng, tolerance, draws, say)
-        each += done.each
-        if not done.enough:
-            raise failed(
-                f"after {MOST_ROUNDS} rounds ln Z = {done.log_evidence:.2f} ± {done.error:.2f} "
-                f"(asked: {tolerance:g}), Pareto k {done.tail_index:.2f}, "
-                f"{effective(done.log_weights):.0f} effective draws (asked: {draws})"
-            )
-        twice = seen_twice(pool, found, done.proposal)
+        if model.rough is not None:
+            pool = Draws(evaluate, prior, BATCH)
+        pool.add(proposal, BEGIN, rng)
+        stage = f"estimate {len(searches)}"
+        hills = mixed([(1 / len(searches), one.hills) for one in searches])
+        least = math.ceil(draws / 2)
+        wanted = tolerance * math.sqrt(2.0)
+        estimates.append(estimate(pool, hills, prior, evaluate, rng, wanted, least, say))
+        if len(agree := agreeing(estimates, tolerance)) < 2:
+            continue
+        log_z, error = together(agree)
+        log_w = np.concatenate([one.log_weights for one in agree])
+        if error < tolerance and effective(log_w) >= HARD * draws:
+            break
 
-    log_w, counted = done.log_weights, np.arange(len(pool.z))[-len(done.log_weights) :]
+    log_l = np.concatenate([one.log_likelihood for one in agree])
     weights = np.exp(log_w - logsumexp(log_w))
-    chosen = counted[rng.permutation(systematic(weights, draws, rng))]
+    chosen = rng.permutation(systematic(weights, draws, rng))
+    rounds = [one for each in estimates for one in each.rounds]
     attributes = {
         "method": "importance",
-        "log_evidence": done.log_evidence,
-        "log_evidence_error": done.error,
-        "information": float(weights @ pool.log_likelihood[counted]) - done.log_evidence,
+        "log_evidence": log_z,
+        "log_evidence_error": error,
+        "information": float(weights @ log_l) - log_z,
         "evaluations": evaluate.count,
         "rough_evaluations": evaluate.count_rough,
         "ess": effective(log_w),
-        "tail_index": done.tail_index,
-        "seen_twice": twice,
-        "searches": len(searches),
+        "tail_index": max(one.tail_index for one in agree),
+        "disagreement": disagreement(agree),
         "search_power": np.concatenate([one.powers for one in searches]),
         "search_length": [len(one.powers) for one in searches],
-        "round_log_evidence": [value for value, _ in each],
-        "round_log_evidence_error": [value for _, value in each],
-        "rounds_counted": done.counted,
-        "round_log_weight": done.log_weights,
+        "estimate_log_evidence": [one.log_evidence for one in estimates],
+        "estimate_error": [one.error for one in estimates],
+        "estimate_tail_index": [one.tail_index for one in estimates],
+        "estimate_rounds": [len(one.rounds) for one in estimates],
+        "round_log_evidence": [value for value, _, _ in rounds],
+        "round_log_evidence_error": [value for _, value, _ in rounds],
+        "round_counts": [int(counts) for _, _, counts in rounds],
+        "round_log_weight": log_w,
     }
-    statistics = {"log_likelihood_total": pool.log_likelihood[chosen][None]}
-    kept_draws = jax.tree.map(lambda a: a[None], evaluate.describe(pool.z[chosen]))
+    z = np.concatenate([one.z for one in agree])[chosen]
+    kept_draws = jax.tree.map(lambda a: a[None], evaluate.describe(z))
+    statistics = {"log_likelihood_total": log_l[chosen][None]}
     return finish(flat, kept_draws, statistics, attributes, watch)
+
+
+class Prior:
+    """Draws from a model's prior as rows, never the same twice."""
+
+    def __init__(self, flat: Flat, key: PRNGKeyArray, watch: Stopwatch):
+        keys = jax.random.split(key, FIRST)
+        self._key, self._run = key, watch.compile(jax.vmap(flat.draw), keys)
+        self._rows, self.unravel = as_rows(self._run(keys))
+
+    def __call__(self, n: int) -> Float[np.ndarray, "n d"]:
+        """Return the next n."""
+        while len(self._rows) < n:
+            self._key = jax.random.fold_in(self._key, 1)
+            more, _ = as_rows(self._run(jax.random.split(self._key, FIRST)))
+            self._rows = np.concatenate([self._rows, more])
+        drawn, self._rows = self._rows[:n], self._rows[n:]
+        return drawn
+
+
+def _why(estimates: list[Estimate], tolerance: float, draws: int) -> str:
+    """What was not reached."""
+    each = [
+        f"{one.log_evidence:.2f} ± {one.error:.2f}, Pareto k {one.tail_index:.2f}, "
+        f"{effective(one.log_weights):.0f} effective draws"
+        for one in estimates
+    ]
+    return (
+        f"{MOST} independent searches did not confirm each other to within {tolerance:g}, or gave "
+        f"fewer than {HARD * draws:.0f} effective draws: {'; '.join(each) or 'none got anywhere'}"
+    )

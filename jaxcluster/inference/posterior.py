@@ -20,7 +20,9 @@ from jaxcluster.inference.flat import Described, Flat
 
 Progress = Callable[[str], None]
 PIECE = 250  # draws
-MEASURES = ("information", "ess", "insertion_rank_p", "tail_index", "seen_twice")  # of evidences
+MEASURES = ("information", "ess", "insertion_rank_p", "tail_index", "disagreement")  # of evidences
+HEAVIEST = 0.7  # Pareto k̂: beyond, a mean has not the error that its variance says
+APART = 2.0  # standard errors, rms difference of estimates that still agree
 PACKAGES = ("jaxcluster", "jax", "numpyro", "blackjax", "numpy", "arviz")
 
 
@@ -175,9 +177,10 @@ class Posterior:
     def quality(self) -> dict[str, float]:
         """How well the sampler did, by name: each method has its own measures.
 
-        ``ess`` effective draws; of evidences ``tail_index`` (Pareto k̂) and ``seen_twice``, or
-        ``insertion_rank_p``, and ``information`` [nat]; of chains ``r_hat``, the largest of all
-        parameters (of a single chain between its halves), ``ess``, the least, and ``divergences``.
+        ``ess`` effective draws; of evidences ``tail_index`` (Pareto k̂) and ``disagreement`` of
+        independent estimates [standard errors], or ``insertion_rank_p``, and ``information`` [nat];
+        of chains ``r_hat``, the largest of all parameters (of a single chain between its halves),
+        ``ess``, the least, and ``divergences``.
         Chains that never moved have R̂ = ∞ and one effective draw.
         """
         if self.method != "nuts":
@@ -200,6 +203,24 @@ class Posterior:
             "divergences": int(diverging.sum()),
         }
 
+    @property
+    def flags(self) -> list[str]:
+        """What speaks against the evidence."""
+        said, quality = [], self.quality
+        if (k_hat := quality.get("tail_index", 0.0)) > HEAVIEST:
+            said.append(
+                f"the weights of draws have a heavy tail (Pareto k = {k_hat:.2f}, more than "
+                f"{HEAVIEST}), and the error of ln Z is doubled; try a second seed"
+            )
+        if (off := quality.get("disagreement", 0.0)) > APART:
+            said.append(
+                f"independent searches differ by {off:.1f} of their errors in ln Z, and their "
+                "scatter is the error"
+            )
+        if why := self.fallback:
+            said.append(f"nested sampling was needed: {why}")
+        return said
+
     def summary(self) -> dict[str, Any]:
         """Numbers for a table or JSON."""
         return {
@@ -211,6 +232,7 @@ class Posterior:
             "priors": self.priors,
             "method": self.method,
             "fallback": self.fallback,
+            "sampling_flag": "; ".join(self.flags) or None,
             "evaluations": self.evaluations,
             "cpu_seconds": self.cpu_seconds,
             "compile_seconds": self.compile_seconds,

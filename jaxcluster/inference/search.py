@@ -1,20 +1,18 @@
 """The search of importance sampling: one way from the prior to the posterior.
 
-It begins with draws from the prior; again and again a Student-t mixture is fitted to all its draws,
-weighted towards prior × L^β, and a batch is drawn from it, with β as large as `FEW` effective draws
-allow, until it is 1. Draws count by the mixture of all proposals so far
-(Owen & Zhou 2000; Cornuet et al. 2012), and the largest weights are clipped for the fit, or a
-single draw that finds something better would be all that the next proposal knows (Koblents &
-Míguez 2015). That goes where a maximum is broad, and may lose a narrow higher one. So each search
-then climbs by gradient from the best of its first draws, adds draws about the highest ends, shaped
-as the posterior falls off there, and if these change the weights goes through the powers again. L
-is the model's `rough` one where it has one; draws of searches are then used no further.
-`benchmarks/evidence searches` counts what single searches miss.
+It begins with draws from the prior. A narrow maximum is found by gradient or not at all: of 9600
+draws one lies in the mode of the weak candidate of `benchmarks/evidence`, and populations that are
+tempered lose it (ln Z of ten thousands of likelihoods scatters by 1.5). So climbs start from all
+over the prior, where L^β has two hundred effective draws of a thousand; different ends go on, and
+every maximum that by its height and width has mass keeps a component for good.
 
-A proposal is fitted to prior × L, and for a part to prior × √L with one or two components: that is
-as wide as the prior where the likelihood says little, wider than the posterior where it says much,
-and it reaches along ridges beyond the last of many narrow components (a defensive mixture;
-Hesterberg 1995).
+Then, again and again, a Student-t mixture is fitted to all draws, weighted towards prior × L^β, and
+a batch is drawn from it, with β as large as `FEW` effective draws allow, until it is 1. Draws count
+by the mixture of all proposals so far (Owen & Zhou 2000; Cornuet et al. 2012), and the largest
+weights are clipped for the fit, or a single draw that finds something better would be all that the
+next proposal knows (Koblents & Míguez 2015).
+
+L is the model's `rough` one where it has one; draws of searches are then used no further.
 """
 
 import math
@@ -26,14 +24,19 @@ from scipy.special import logsumexp
 
 from jaxcluster.inference.climb import Gradient, climb, curvature
 from jaxcluster.inference.evaluate import BATCH
-from jaxcluster.inference.student_mixture import NUMBERS, StudentMixture, fit_mixture
+from jaxcluster.inference.posterior import systematic
+from jaxcluster.inference.student_mixture import NUMBERS, StudentMixture, fit_mixture, mixed
 from jaxcluster.inference.weighted_draws import Draws, effective
 
-FIRST = 960  # draws from the prior
+FIRST = 1920  # draws from the prior
+SPREAD = 400  # effective ones that climbs start from
+RACE = ((384, 8), (96, 17), (24, 75))  # climbs, and the steps after which fewer of them go on
+STEP = 0.2  # the first one, where the prior is about 1 wide
+APART = 0.1  # rms distance of different ends
+LIGHT = 7.0  # nats of mass below the heaviest maximum, where others do not count
+KEPT = 0.1  # share of a proposal about the maxima
 TEMPERED = 0.3  # share of a proposal that is fitted to prior × √L
-FEW, CLIPPED = 60, 40  # effective draws that it keeps, and that its fit sees at least
-CLIMBS, STEPS = 12, 100  # from the best draws, and how long each
-LOWER = 10.0  # nats below the highest one, where other ends, and searches, do not count
+FEW, CLIPPED = 60, 40  # effective draws that a search keeps, and that its fit sees at least
 BEGIN = 480  # draws about the ends of climbs, and that rounds begin with
 WIDER = 3.0  # half of the draws around ends of climbs
 MOST_STEPS = 150
@@ -47,50 +50,93 @@ def _bisect(low, high, enough):
     return low
 
 
-def _fit(draws: Draws, beta: float, least: int, rng, numbers=NUMBERS) -> StudentMixture:
-    """Proposal from all draws, the largest weights clipped so that `least` are effective."""
+def power(draws: Draws, least: int) -> float:
+    """Largest power of L, 1 at most, with which `least` draws are effective."""
+    enough = lambda x: effective(draws.log_weights(math.exp(x))) >= least  # noqa: E731
+    return 1.0 if enough(0.0) else math.exp(_bisect(math.log(1e-14), 0.0, enough))
+
+
+def clipped(draws: Draws, beta: float, least: int) -> Float[np.ndarray, " n"]:
+    """Weights towards prior × L^β, the largest clipped so that `least` draws are effective."""
     log_w = draws.log_weights(beta)
     if effective(log_w) < least:
         low = np.sort(log_w)[-least]
         log_w = np.minimum(
             log_w, _bisect(low, log_w.max(), lambda c: effective(np.minimum(log_w, c)) >= least)
         )
-    return fit_mixture(draws.z, np.exp(log_w - logsumexp(log_w)), rng, numbers).widened()
+    return np.exp(log_w - logsumexp(log_w))
 
 
-def about(gradient: Gradient, ends: Float[np.ndarray, "n d"]) -> StudentMixture:
+def _fit(draws: Draws, beta: float, least: int, rng, numbers=NUMBERS) -> StudentMixture:
+    """Proposal from all draws, towards prior × L^β."""
+    weights = clipped(draws, beta, least)
+    return fit_mixture(draws.z, weights, draws.log_prior, rng, numbers).widened()
+
+
+def summits(gradient: Gradient, draws: Draws, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Climb from all over the prior; return the different ends, the highest first, and heights.
+
+    A race: the highest of all that are different go on, so that the many that end low cost little.
+    """
+    weights = clipped(draws, power(draws, SPREAD), SPREAD)
+    ends = draws.z[rng.permutation(systematic(weights, RACE[0][0], rng))]
+    height = np.zeros(len(ends))
+    for number, steps in RACE:
+        chosen: list[int] = []
+        for one in np.argsort(-height, kind="stable"):
+            away = ((ends[chosen] - ends[one]) ** 2).mean(axis=1)
+            if len(chosen) < number and (away > APART**2).all():
+                chosen.append(one)
+        ends, height = climb(gradient, ends[chosen], steps, STEP if number > 24 else 0.1)
+    order = np.argsort(-height)
+    return ends[order], height[order]
+
+
+def about(
+    gradient: Gradient, ends: Float[np.ndarray, "n d"], height: Float[np.ndarray, " n"]
+) -> StudentMixture:
     """Proposal around ends of climbs, half of it `WIDER` than the posterior falls off there.
+
+    Maxima whose mass, height × width (Laplace's approximation), is small are left out: a low broad
+    one may have the most.
 
     Args:
         gradient: log posterior and its gradient at rows.
         ends: the highest first. Those within a standard deviation, on average over the
             parameters, of a higher one are the same maximum, and left out.
+        height: log posterior there.
     """
-    means, covs = [], []
+    means, covs, mass = [], [], []
     while len(ends):
         means.append(ends[0])
         covs.append(curvature(gradient, ends[:1])[0])
+        mass.append(height[0] + 0.5 * np.linalg.slogdet(covs[-1])[1])
         away = ends - ends[0]
-        ends = ends[(away * np.linalg.solve(covs[-1], away.T).T).mean(axis=1) > 1.0]
-    n = len(means)
-    mixture = StudentMixture(np.full(n, 1 / n), np.array(means), np.linalg.cholesky(covs))
-    return mixture.widened(0.5, WIDER)
+        other = (away * np.linalg.solve(covs[-1], away.T).T).mean(axis=1) > 1.0
+        ends, height = ends[other], height[other]
+    heavy = np.array(mass) > max(mass) - LIGHT
+    n = int(heavy.sum())
+    roots = np.linalg.cholesky(np.array(covs)[heavy])
+    return StudentMixture(np.full(n, 1 / n), np.array(means)[heavy], roots).widened(0.5, WIDER)
 
 
-def proposal_for(draws: Draws, least: int, rng) -> StudentMixture:
-    """Proposal for the posterior, `TEMPERED` of it for prior × √L."""
-    parts = [_fit(draws, 1.0, least, rng), _fit(draws, 0.5, least, rng, (1, 2))]
-    weights = [s * q.weights for s, q in zip((1.0 - TEMPERED, TEMPERED), parts, strict=True)]
-    means, roots = ([getattr(q, name) for q in parts] for name in ("means", "roots"))
-    return StudentMixture(*(np.concatenate(a) for a in (weights, means, roots)))
+def proposal_for(draws: Draws, hills: StudentMixture, least: int, rng) -> StudentMixture:
+    """Proposal for the posterior, parts of it for prior × √L and about all maxima.
+
+    The one with √L is as wide as the prior where the likelihood says little, wider than the
+    posterior where it says much, and it reaches along ridges beyond the last of many narrow
+    components.
+    """
+    fitted, wide = _fit(draws, 1.0, least, rng), _fit(draws, 0.5, least, rng, (1, 2))
+    return mixed([(1.0 - TEMPERED - KEPT, fitted), (TEMPERED, wide), (KEPT, hills)])
 
 
 class Search(NamedTuple):
     """One way from the prior to the posterior."""
 
+    hills: StudentMixture  # about the maxima
     proposal: StudentMixture | None  # for the posterior, None where that was not reached
     powers: list[float]  # of L, of each batch
-    best: float  # log posterior of its draws
 
 
 def temper(draws: Draws, rng, say) -> list[float]:
@@ -98,15 +144,11 @@ def temper(draws: Draws, rng, say) -> list[float]:
 
     Returns the power of each batch.
     """
-    beta, powers = 1e-14, []
+    powers = []
     while effective(draws.log_weights()) < FEW and len(powers) < MOST_STEPS:
-        enough = lambda x: effective(draws.log_weights(math.exp(x))) >= FEW  # noqa: E731
-        if enough(math.log(beta)):
-            beta = math.exp(_bisect(math.log(beta), 0.0, enough))
-        proposal = _fit(draws, beta, CLIPPED, rng)
-        draws.add(proposal, proposal.draw(rng, BATCH))
-        powers.append(beta)
-        say(f"power of L {beta:.2g}, highest ln L {draws.log_likelihood.max():.1f}")
+        powers.append(power(draws, FEW))
+        draws.add(_fit(draws, powers[-1], CLIPPED, rng), BATCH, rng)
+        say(f"power of L {powers[-1]:.2g}, highest ln L {draws.log_likelihood.max():.1f}")
     return powers
 
 
@@ -119,15 +161,11 @@ def search(draws: Draws, gradient: Gradient, rng, say) -> Search:
         rng: for all draws.
         say: called with a line of text after each batch.
     """
-    starts = draws.z[np.argsort(-draws.log_likelihood)[:CLIMBS]]
+    say(f"{RACE[0][0]} climbs by gradient")
+    hills = about(gradient, *summits(gradient, draws, rng))
+    draws.add(hills, BEGIN, rng)
     powers = temper(draws, rng, say)
-    say(f"{CLIMBS} climbs by gradient")
-    ends, height = climb(gradient, starts, STEPS)
-    ends = ends[np.argsort(-height)][: (height >= height.max() - LOWER).sum()]
-    hills = about(gradient, ends)
-    draws.add(hills, hills.draw(rng, BEGIN))
-    powers += temper(draws, rng, say)
     proposal = None
     if effective(draws.log_weights()) >= FEW:
-        proposal = proposal_for(draws, CLIPPED, rng)
-    return Search(proposal, powers, float((draws.log_prior + draws.log_likelihood).max()))
+        proposal = proposal_for(draws, hills, CLIPPED, rng)
+    return Search(hills, proposal, powers)

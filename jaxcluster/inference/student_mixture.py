@@ -1,13 +1,15 @@
 """Mixtures of Student-t distributions: proposals whose tails reach beyond those of a posterior.
 
-    p(z) = Σ_k w_k t_ν(z | μ_k, Σ_k),        ν = 5
+    q(z) = w₀ π(z) + Σ_k w_k t_ν(z | μ_k, Σ_k),        ν = 5
 
-fitted to weighted draws by EM (Peel & McLachlan 2000; Cappé et al. 2008), the number of components
-by AIC, since a proposal need not be simple. Everything here is numpy: a few hundred points, where
-compiling would take longest.
+with a share w₀ of the prior π: where the likelihood is flat the posterior is as wide as the prior,
+and no weight exceeds L/w₀ (a defensive mixture; Hesterberg 1995). Fitted to weighted draws by EM
+(Peel & McLachlan 2000; Cappé et al. 2008), the number of components by AIC, since a proposal need
+not be simple. Everything here is numpy: a few thousand points, where compiling would take longest.
 """
 
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +21,7 @@ from jaxcluster.inference.posterior import systematic
 NU = 5.0  # degrees of freedom
 STEPS = 30  # of EM, at most
 NUMBERS = (1, 2, 3, 4, 6, 8, 12)
+LEAST_PRIOR = 0.02  # share of the prior in a fit
 NEGLIGIBLE = 1e-4  # of the weight: the points that share it are left out of a fit
 
 
@@ -31,7 +34,7 @@ def _log_sum(log_terms: Float[np.ndarray, "k n"]) -> Float[np.ndarray, " n"]:
 class StudentMixture(NamedTuple):
     """The mixture of the module's docstring."""
 
-    weights: Float[np.ndarray, " k"]
+    weights: Float[np.ndarray, " k"]  # what they lack of 1 is the prior's share
     means: Float[np.ndarray, "k d"]
     roots: Float[np.ndarray, "k d d"]  # lower Cholesky factors of Σ
 
@@ -48,16 +51,40 @@ class StudentMixture(NamedTuple):
         log_peak = np.log(self.weights) + constant - log_root
         return log_peak[:, None] - 0.5 * (NU + d) * np.log1p(chi2 / NU), chi2
 
-    def log_density(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
-        """Log density at points."""
-        return _log_sum(self.terms(z)[0])
+    @property
+    def prior_share(self) -> float:
+        """w₀ of the module's docstring."""
+        return max(0.0, 1.0 - float(self.weights.sum()))
 
-    def draw(self, rng: np.random.Generator, n: int) -> Float[np.ndarray, "n d"]:
-        """Return n draws in random order; how many come from which component is systematic."""
+    def log_density(
+        self, z: Float[np.ndarray, "n d"], log_prior: Float[np.ndarray, " n"]
+    ) -> Float[np.ndarray, " n"]:
+        """Log density at points, where the prior's is known."""
+        fitted = _log_sum(self.terms(z)[0])
+        if self.prior_share < 1e-12:  # rounding
+            return fitted
+        return np.logaddexp(fitted, np.log(self.prior_share) + log_prior)
+
+    def draw(
+        self, rng: np.random.Generator, n: int, prior: Callable[[int], np.ndarray]
+    ) -> Float[np.ndarray, "n d"]:
+        """Return n draws in random order; how many come from which component is systematic.
+
+        Args:
+            rng: for the draws.
+            n: how many.
+            prior: draws as many from the prior as it is told.
+        """
         d = self.means.shape[1]
-        k = rng.permutation(systematic(self.weights, n, rng))
-        normal = rng.normal(size=(n, d)) / np.sqrt(rng.chisquare(NU, size=(n, 1)) / NU)
-        return self.means[k] + np.einsum("nab,nb->na", self.roots[k], normal)
+        shares = np.append(self.weights, self.prior_share)
+        k = rng.permutation(systematic(shares, n, rng))
+        fitted = k < len(self.weights)
+        z = np.empty((n, d))
+        z[~fitted] = prior(int((~fitted).sum()))
+        k, m = k[fitted], int(fitted.sum())
+        normal = rng.normal(size=(m, d)) / np.sqrt(rng.chisquare(NU, size=(m, 1)) / NU)
+        z[fitted] = self.means[k] + np.einsum("nab,nb->na", self.roots[k], normal)
+        return z
 
     def widened(self, share: float = 0.2, scale: float = 2.0) -> "StudentMixture":
         """Give a share of each component to a copy, `scale` times as wide.
@@ -71,9 +98,17 @@ class StudentMixture(NamedTuple):
         )
 
 
+def mixed(parts: list[tuple[float, StudentMixture]]) -> StudentMixture:
+    """Mixture of mixtures, each with its share."""
+    weights = np.concatenate([share * part.weights for share, part in parts])
+    means, roots = (np.concatenate([getattr(q, n) for _, q in parts]) for n in ("means", "roots"))
+    return StudentMixture(weights, means, roots)
+
+
 def fit_mixture(
     z: Float[np.ndarray, "n d"],
     weights: Float[np.ndarray, " n"],
+    log_prior: Float[np.ndarray, " n"],
     rng: np.random.Generator,
     numbers: tuple[int, ...] = NUMBERS,
 ) -> StudentMixture:
@@ -82,21 +117,23 @@ def fit_mixture(
     Args:
         z: points.
         weights: of each, summing to 1.
+        log_prior: log density of the prior there.
         rng: for the starts, by k-means++.
         numbers: of components to try, upwards.
     """
     order = np.argsort(-weights)
     used = order[: np.searchsorted(np.cumsum(weights[order]), 1.0 - NEGLIGIBLE) + 1]
-    z, weights = z[used], weights[used] / weights[used].sum()
+    z, weights, log_prior = z[used], weights[used] / weights[used].sum(), log_prior[used]
     effective = 1.0 / (weights**2).sum()
     # in units in which the points are round
     mean = weights @ z
     cov = (z - mean).T @ (weights[:, None] * (z - mean))
     root = np.linalg.cholesky(cov + 1e-12 * np.eye(z.shape[1]))
     y = np.linalg.solve(root, (z - mean).T).T
+    log_prior = log_prior + np.log(np.diagonal(root)).sum()
     best, worse = (-np.inf, None), 0
     for k in numbers:
-        score, mixture = _em(y, weights, effective, k, rng)
+        score, mixture = _em(y, weights, log_prior, effective, k, rng)
         best, worse = ((score, mixture), 0) if score > best[0] else (best, worse + 1)
         if worse == 2:
             break
@@ -105,7 +142,7 @@ def fit_mixture(
     return StudentMixture(found.weights, found.means @ root.T + mean, root @ found.roots)
 
 
-def _em(y, weights, effective, k, rng):
+def _em(y, weights, log_prior, effective, k, rng):
     """Effective log likelihood less AIC's penalty, and the mixture of at most k components."""
     from scipy.cluster.vq import kmeans2  # half a second, which only a fit should take
 
@@ -116,24 +153,24 @@ def _em(y, weights, effective, k, rng):
             warnings.simplefilter("ignore", UserWarning)  # an empty one, which EM drops
             centres, _ = kmeans2(y[systematic(weights, 500, rng)], k, minit="++", rng=rng)
         label = ((y[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
-    share, scale = np.eye(k)[:, label], np.ones((k, len(y)))
+    share, scale = np.eye(k)[:, label] * (1.0 - LEAST_PRIOR), np.ones((k, len(y)))
     old = -np.inf
     for _ in range(STEPS):
         r = share * weights
         total = r.sum(axis=1)
         # a component of fewer points than 2 d has no covariance
         keep = (total * effective > 2 * d) | (total == total.max())
-        r, scale, total = r[keep] / total[keep].sum(), scale[keep], total[keep]
-        total = r.sum(axis=1)
+        r, scale, total = r[keep], scale[keep], total[keep]
         u = r * scale
         means = (u @ y) / u.sum(axis=1)[:, None]
         offset = y - means[:, None]
         covs = (offset * u[..., None]).transpose(0, 2, 1) @ offset / total[:, None, None]
         # as if one more effective point lay about each component
         covs += (0.1 / (1.0 + total * effective))[:, None, None] * np.eye(d)
-        mixture = StudentMixture(total / total.sum(), means, np.linalg.cholesky(covs))
+        fitted = min(1.0 - LEAST_PRIOR, float(share.sum(axis=0) @ weights))
+        mixture = StudentMixture(fitted * total / total.sum(), means, np.linalg.cholesky(covs))
         log_terms, chi2 = mixture.terms(y)
-        log_p = _log_sum(log_terms)
+        log_p = np.logaddexp(_log_sum(log_terms), np.log(mixture.prior_share) + log_prior)
         share, scale = np.exp(log_terms - log_p), (NU + d) / (NU + chi2)
         new = float(weights @ log_p)
         if new - old < 1e-4:

@@ -5,9 +5,9 @@ whichever it was drawn itself (Owen & Zhou 2000; Cornuet et al. 2012).
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
 from scipy.special import logsumexp
 
 from jaxcluster.inference.student_mixture import StudentMixture
@@ -16,49 +16,40 @@ from jaxcluster.inference.student_mixture import StudentMixture
 class Draws:
     """Draws from a prior and from proposals fitted one after the other.
 
+    Args:
+        evaluate: rows → log prior and log likelihood of each.
+        prior: how many → draws from the prior.
+        n: of them to begin with.
+
     Attributes:
         z: all draws [n, d].
         log_prior, log_likelihood: of each.
         log_q: ln Σ_j n_j q_j at each, over the prior and the proposals, with n_j draws of each.
     """
 
-    def __init__(self, evaluate, z: Float[np.ndarray, "n d"]):
-        self._evaluate, self.z, self._proposals = evaluate, z, []
-        self.log_prior, self.log_likelihood = evaluate(z)
-        self._n_prior = len(z)
-        self.log_q = self.log_prior + math.log(len(z))
+    def __init__(self, evaluate: Callable, prior: Callable[[int], np.ndarray], n: int):
+        self._evaluate, self._prior, self._proposals = evaluate, prior, []
+        self.z = prior(n)
+        self.log_prior, self.log_likelihood = evaluate(self.z)
+        self._n_prior = n
+        self.log_q = self.log_prior + math.log(n)
 
-    def _log_fitted(self, z):
-        """Return ln Σ_j n_j q_j(z) over the proposals."""
-        terms = [math.log(n) + q.log_density(z) for n, q in self._proposals]
-        terms.append(np.full(len(z), -np.inf))
-        return np.asarray(logsumexp(np.array(terms), axis=0))
-
-    def add(self, proposal: StudentMixture, z: Float[np.ndarray, "n d"]) -> np.ndarray:
+    def add(self, proposal: StudentMixture, n: int, rng: np.random.Generator) -> np.ndarray:
         """Evaluate draws from a proposal; returns their own ln (prior × L / proposal)."""
+        z = proposal.draw(rng, n, self._prior)
         log_prior, log_likelihood = self._evaluate(z)
-        self._proposals.append((len(z), proposal))
-        new = np.logaddexp(log_prior + math.log(self._n_prior), self._log_fitted(z))
-        old = np.logaddexp(self.log_q, math.log(len(z)) + proposal.log_density(self.z))
-        self._append(z, log_prior, log_likelihood, old, new)
-        return log_prior + log_likelihood - proposal.log_density(z)
-
-    def join(self, other: "Draws") -> None:
-        """Take in the draws of another; each then counts by the mixture of both's proposals."""
-        counts = math.log(self._n_prior), math.log(other._n_prior)
-        old = np.logaddexp(self.log_q, other._log_fitted(self.z))
-        new = np.logaddexp(other.log_q, self._log_fitted(other.z))
-        old = np.logaddexp(old, self.log_prior + counts[1])
-        new = np.logaddexp(new, other.log_prior + counts[0])
-        self._append(other.z, other.log_prior, other.log_likelihood, old, new)
-        self._n_prior += other._n_prior
-        self._proposals += other._proposals
-
-    def _append(self, z, log_prior, log_likelihood, old, new):
+        own = proposal.log_density(z, log_prior)
+        self.log_q = np.logaddexp(
+            self.log_q, math.log(n) + proposal.log_density(self.z, self.log_prior)
+        )
+        terms = [math.log(m) + q.log_density(z, log_prior) for m, q in self._proposals]
+        terms += [math.log(self._n_prior) + log_prior, math.log(n) + own]
+        self._proposals.append((n, proposal))
         self.z = np.concatenate([self.z, z])
         self.log_prior = np.concatenate([self.log_prior, log_prior])
         self.log_likelihood = np.concatenate([self.log_likelihood, log_likelihood])
-        self.log_q = np.concatenate([old, new])
+        self.log_q = np.concatenate([self.log_q, np.asarray(logsumexp(terms, axis=0))])
+        return log_prior + log_likelihood - own
 
     def log_weights(self, beta: float = 1.0) -> np.ndarray:
         """Return ln (prior × L^β / mixture of everything that was drawn from)."""

@@ -1,5 +1,6 @@
 """The result of `bayes_factor`."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,8 +83,8 @@ class BayesFactor(Sampled):
 
     @property
     def flags(self) -> list[str]:
-        """What speaks against the sample, the field or its density."""
-        return [*self.oddities, *self._field_flags]
+        """What speaks against the sample, the field, its density or the evidence."""
+        return [*self.oddities, *self._field_flags, *self.posterior.flags]
 
     @property
     def _field_flags(self) -> list[str]:
@@ -97,15 +98,23 @@ class BayesFactor(Sampled):
         words += "; field density flagged" if self._field_flags else ""
         if self.log10_bayes_factor is None:
             return f"{words}; no evidence from this sampler"
-        sampling = self.log10_bayes_factor_error or 0.0
-        error = np.hypot(sampling, self.log10_bayes_factor_field_error)
+        words += "; evidence flagged" if self.posterior.flags else ""
+        error = self.log10_bayes_factor_total_error
         return f"log₁₀ BF = {self.log10_bayes_factor:.1f} ± {error:.1f}; {words}"
+
+    @property
+    def log10_bayes_factor_total_error(self) -> float | None:
+        """σ = √(sampling² + field²)."""
+        if self.log10_bayes_factor_error is None:
+            return None
+        return math.hypot(self.log10_bayes_factor_error, self.log10_bayes_factor_field_error)
 
     def summary(self) -> dict[str, Any]:
         """Numbers for a table or JSON: the evidence, parameters, cost and provenance."""
         posterior = self.posterior
         return {
             "log10_bayes_factor": self.log10_bayes_factor,
+            "log10_bayes_factor_total_error": self.log10_bayes_factor_total_error,
             "log10_bayes_factor_error": self.log10_bayes_factor_error,
             "log10_bayes_factor_field_error": self.log10_bayes_factor_field_error,
             **posterior.summary(),

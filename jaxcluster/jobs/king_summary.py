@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxcluster.inference.importance import HEAVIEST
 from jaxcluster.inference.model import trace_of
+from jaxcluster.inference.posterior import HEAVIEST
 from jaxcluster.jobs.king_fit import Found
 from jaxcluster.structure.profiles import PROFILES, parameters_of
 from jaxcluster.structure.shape import about_mean

@@ -1,0 +1,136 @@
+"""Importance sampling where it is hard: narrow modes, spikes, tails, weak candidates and nulls.
+
+    python -m benchmarks.evidence.weak targets [SEEDS [NAME ...]]  closed forms in 8 dimensions
+    python -m benchmarks.evidence.weak weak|null [SEEDS [FIRST]]   100 simulated stars, 96 × 6 cells
+
+Targets, in a box of half side H = 10: two Gaussians of width 1 at ∓5, the second with 30 % and
+narrower by a factor in some of the dimensions; a slab with a spike of σ = 0.03 H that has 90 %; a
+product of Cauchys; a banana. `weak`: 17 true members of 100 (key 102), `null`: none (key 100), one
+field density each. Importance sampling alone; what it refuses the default gives to nested sampling.
+"""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import logsumexp
+from jax.scipy.stats import cauchy, norm
+from numpyro.distributions import Uniform
+from scipy.stats import cauchy as exact_cauchy
+
+import jaxcluster as jc
+from benchmarks.evidence.main import LIMITS
+from benchmarks.shared import between, header, keep_compiled
+from jaxcluster.inference.importance import NotConvergedError
+from jaxcluster.jobs.model_files import load_model
+from jaxcluster.population.simulate import TRUTH, simulate_pair
+
+D, H = 8, 10.0
+BOX = -D * np.log(2 * H)  # log density of the prior
+MISSED = 0.2  # nats
+
+
+def two_modes(narrower: float, dimensions: int):
+    """The mode with 70 % and the narrow one."""
+    width = jnp.where(jnp.arange(D) < dimensions, 1.0 / narrower, 1.0)
+
+    def density(x):
+        logs = [norm.logpdf(x, -5.0).sum(), norm.logpdf(x, 5.0, width).sum()]
+        return logsumexp(jnp.stack(logs), b=jnp.array([0.7, 0.3]))
+
+    return density, BOX
+
+
+def spike(x):
+    """Slab of 10 % and the spike."""
+    top = norm.logpdf(x, 0.3 * H, 0.03 * H).sum()
+    return jnp.logaddexp(jnp.log(0.1) + BOX, jnp.log(0.9) + top)
+
+
+def banana(x):
+    """Bent in two coordinates, Gaussian in the rest."""
+    bent = norm.logpdf(x[0]) + norm.logpdf(x[1], 0.5 * x[0] ** 2, 0.2)
+    return bent + norm.logpdf(x[2:], 0.0, 0.4).sum()
+
+
+INSIDE = np.diff(exact_cauchy(2.0, 0.3).cdf([-H, H]))[0]
+TARGETS = {
+    "equal": two_modes(1, 0),
+    "2 of 8, 5x": two_modes(5, 2),
+    "3 of 8, 4x": two_modes(4, 3),
+    "8 of 8, 2x": two_modes(2, 8),
+    "8 of 8, 5x": two_modes(5, 8),
+    "spike": (spike, BOX),
+    "banana": (banana, BOX),
+    "cauchys": (lambda x: cauchy.logpdf(x, 2.0, 0.3).sum(), BOX + D * np.log(INSIDE)),
+}
+
+
+def candidate(what: str) -> jc.Model:
+    """The weak candidate or the null."""
+    key, field_fraction = {"weak": (102, 0.83), "null": (100, 1.0)}[what]
+    truth, grid = (
+        {**TRUTH, "field_fraction": field_fraction},
+        jc.load_grid("parsec", ("G", "BP", "RP")),
+    )
+    sample, field = simulate_pair(jax.random.key(key), 100, 1000, truth, grid, LIMITS)
+    stars = between(jc.from_table(sample), LIMITS)
+    density = jc.fit_field(jc.from_table(field), LIMITS, n_stars=len(stars), key=jax.random.key(0))
+    cells = {"n_masses": 96, "n_mass_ratios": 6}
+    return load_model("mimo_cmd")(stars, field=density, limits=LIMITS, **cells)
+
+
+def compare(row, name: str, model: jc.Model, seeds: range, truth: float | None) -> None:
+    """One row; without a truth, ln Z is that over the null, and errors count from the median."""
+    runs, refused = [], []
+    for seed in seeds:
+        try:
+            runs.append(jc.importance(model, key=seed))
+        except NotConvergedError as failure:
+            refused.append(failure.account["cpu_seconds"])
+    found = np.array([run.log_evidence for run in runs]) - (truth or model.null or 0.0)
+    error = found if truth is not None else found - np.median(found)
+    quoted = np.sqrt(np.mean([run.log_evidence_error**2 for run in runs]))
+    costs = [np.mean([getattr(run, k) for run in runs]) for k in ("evaluations", "cpu_seconds")]
+    row(
+        name,
+        *(f"{value:.3f}" for value in (found.mean(), error.std(ddof=1), quoted)),
+        f"{(np.abs(error) > MISSED).sum()} of {len(runs)}",
+        len(refused),
+        *(f"{value:.0f}" for value in costs),
+        f"{np.mean(refused):.0f}" if refused else "",
+    )
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    what, *rest = sys.argv[1:] or [""]
+    seeds = int(rest[0]) if rest else 20
+    if what not in ("targets", "weak", "null"):
+        raise SystemExit(__doc__)
+    keep_compiled()
+    columns = (
+        "mean",
+        "scatter",
+        "quoted",
+        "missed",
+        "refused",
+        "evaluations",
+        "CPU s",
+        "of refused",
+    )
+    row = header("problem", *columns)
+    if what == "targets":
+        prior = {"x": Uniform(-H, H).expand([D]).to_event(1)}
+        for name in rest[1:] or TARGETS:
+            density, truth = TARGETS[name]
+            model = jc.Model.from_likelihood(prior, lambda p, f=density: f(p["x"])[None])
+            compare(row, name, model, range(seeds), truth)
+    else:
+        first = int(rest[1]) if len(rest) > 1 else 0
+        compare(row, what, candidate(what), range(first, first + seeds), None)
+
+
+if __name__ == "__main__":
+    main()
