@@ -98,7 +98,8 @@ def compare(row, name: str, model: jc.Model, seeds: range, truth: float | None) 
         *(f"{value:.3f}" for value in (found.mean(), error.std(ddof=1), quoted)),
         f"{(np.abs(error) > MISSED).sum()} of {len(runs)}",
         len(refused),
-        *(f"{value:.0f}" for value in costs),
+        f"{costs[0]:.0f}",
+        f"{costs[1]:.1f}",
         f"{np.mean(refused):.0f}" if refused else "",
     )
 

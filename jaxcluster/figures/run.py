@@ -153,12 +153,14 @@ def _draw_importance(figure, posterior):
             rounds.errorbar(*shown, fmt="o", color=colour, ms=4, label=label)
     rounds.set(xlabel="round", ylabel=r"$\ln Z$")
     rounds.locator_params(axis="x", integer=True)
-    rounds.legend(fontsize=9, frameon=False)
+    rounds.legend(loc="upper left", ncols=2, columnspacing=0.8, fontsize=9, frameon=False)
     value, error = attributes["log_evidence"], attributes["log_evidence_error"]
     off = attributes["disagreement"]
     rounds.set_title(
-        rf"$\ln Z = {value:.2f} \pm {error:.2f}$, searches differ by {off:.1f}$\sigma$", fontsize=10
+        rf"$\ln Z = {value:.2f} \pm {error:.2f}$" + f"\nsearches differ by {off:.1f} errors",
+        fontsize=10,
     )
+    rounds.margins(y=0.25)  # room for the legend
 
     log_w = np.asarray(attributes["round_log_weight"]) - value
     weights.hist(np.clip(log_w, -8, None), bins=40, color=POSTERIOR, histtype="step", lw=1.5)
