@@ -1,19 +1,20 @@
 """Importance sampling of a `Model`: evidence from some twenty thousand likelihoods.
 
 Two *estimates* of ln Z that share no draws, the second of which knows where the first found maxima,
-so that it can confirm them: a `search`, then rounds of draws, each from a proposal fitted to all draws of this estimate, until a round says
-ln Z = ln ⟨prior L / q⟩ nearly as well as asked. From then on q is fixed and draws count: they are
-independent, and were not chosen for a small error, so Z and the posterior are unbiased. Where
-`FITS` proposals fit badly, as where modes are many and narrow, a population walks (`walk`) with
-jumps from the proposal, which is fitted anew to where it has been until its draws say so.
+so that it can confirm them: a `search`, then rounds of draws, each from a proposal fitted to all
+draws of this estimate, until a round says ln Z = ln ⟨prior L / q⟩ nearly as well as asked. From
+then on q is fixed and draws count: they are independent, and were not chosen for a small error, so
+Z and the posterior are unbiased. Where `FITS` proposals fit badly, as where modes are many and
+narrow, a population walks (`walk`) with jumps from the proposal, which is fitted anew to where it
+has been until its draws say so.
 
 How it knows that it fails. The highest estimate must be confirmed by another one, to within their
-errors, else there is a further one, up to five. One far below has missed something and does not count. A mode that nobody sampled
-cannot show in the weights of its own pool; that two estimates miss the same one is what remains.
-All that agree give Z together, and have to reach error and effective draws. Where they scatter by
-more than their weights say, that is the error, and where the tail of weights is too heavy for
-errors to be believed (Pareto k̂ > 0.7; Vehtari et al. 2024), as for most fields without a cluster,
-the error is doubled.
+errors, else there is a further one, up to five. One far below has missed something and does not
+count. A mode that nobody sampled cannot show in the weights of its own pool; that two estimates
+miss the same one is what remains. All that agree give Z together, and have to reach error and
+effective draws. Where they scatter by more than their weights say, that is the error, and where the
+tail of weights is too heavy for errors to be believed (Pareto k̂ > 0.7; Vehtari et al. 2024), as
+for most fields without a cluster, the error is doubled.
 """
 
 import math
