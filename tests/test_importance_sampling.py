@@ -428,10 +428,10 @@ def test_rough_likelihoods_are_kept_too(tmp_path, monkeypatch):
 def test_evidence_says_what_speaks_against_it():
     model = jc.Model.from_likelihood(box(2, 5.0), lambda p: dist.Normal(0, 1).log_prob(p["x"]))
     run = jc.fast(model, key=0)
-    run.record.update(tail_index=0.4, disagreement=0.5)
+    run.record.update(tail_index=0.4)
     assert run.flags == []
     assert run.summary()["sampling_flag"] is None
-    run.record.update(tail_index=0.84, disagreement=2.4, fallback="no two agree")
-    for flag, word in zip(run.flags, ("k = 0.84", "by 2.4 of", "no two agree"), strict=True):
+    run.record.update(tail_index=0.84, estimates_that_count=1, fallback="no two agree")
+    for flag, word in zip(run.flags, ("k = 0.84", "1 of 2 searches", "no two agree"), strict=True):
         assert word in flag
     assert run.summary()["sampling_flag"] == "; ".join(run.flags)

@@ -35,7 +35,6 @@ from jaxcluster.inference.evaluate import BATCH, LOWEST, Evaluate
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.model import Model
 from jaxcluster.inference.posterior import (
-    APART,
     HEAVIEST,
     Posterior,
     Progress,
@@ -65,6 +64,7 @@ WALKERS, STEPS = 480, 18
 # Rounds that count: as many as reach error and effective draws, and where `PATIENCE` were in vain
 # only the error, but `SMALLER`, so that heavy tails may double it
 PATIENCE, MOST_ROUNDS, SMALLER = 8, 32, 0.4
+APART = 2.0  # standard errors, rms difference of estimates that still agree
 LARGEST = 3.0  # tolerances, error of an estimate that can be used
 HARD = 0.2  # of the effective draws asked for, which do where so many rounds were in vain
 INFLATED = 2.0  # error of one whose weights have a heavy tail
@@ -210,8 +210,8 @@ def importance(
 
     Returns:
         The posterior with its evidence; of its `quality`, `tail_index` is the Pareto k̂ of the
-        weights behind the evidence, and `disagreement` the difference of the two independent
-        estimates, in standard errors.
+        weights behind the evidence, and `disagreement` the rms difference of the estimates that
+        count, in standard errors.
 
     Raises:
         NotConvergedError: a bar of the module's docstring was not reached.
@@ -293,6 +293,7 @@ def importance(
         "estimate_log_evidence": [one.log_evidence for one in estimates],
         "estimate_error": [one.error for one in estimates],
         "estimate_tail_index": [one.tail_index for one in estimates],
+        "estimates_that_count": len(agree),
         "estimate_rounds": [len(one.rounds) for one in estimates],
         "round_log_evidence": [value for value, _, _ in rounds],
         "round_log_evidence_error": [value for _, value, _ in rounds],

@@ -22,7 +22,6 @@ Progress = Callable[[str], None]
 PIECE = 250  # draws
 MEASURES = ("information", "ess", "insertion_rank_p", "tail_index", "disagreement")  # of evidences
 HEAVIEST = 0.7  # Pareto k̂: beyond, a mean has not the error that its variance says
-APART = 2.0  # standard errors, rms difference of estimates that still agree
 PACKAGES = ("jaxcluster", "jax", "numpyro", "blackjax", "numpy", "arviz")
 
 
@@ -206,16 +205,17 @@ class Posterior:
     @property
     def flags(self) -> list[str]:
         """What speaks against the evidence."""
-        said, quality = [], self.quality
-        if (k_hat := quality.get("tail_index", 0.0)) > HEAVIEST:
+        said = []
+        if (k_hat := self.record.get("tail_index", 0.0)) > HEAVIEST:
             said.append(
                 f"the weights of draws have a heavy tail (Pareto k = {k_hat:.2f}, more than "
                 f"{HEAVIEST}), and the error of ln Z is doubled; try a second seed"
             )
-        if (off := quality.get("disagreement", 0.0)) > APART:
+        made = np.size(self.record.get("estimate_log_evidence", []))
+        if left_out := made - self.record.get("estimates_that_count", made):
             said.append(
-                f"independent searches differ by {off:.1f} of their errors in ln Z, and their "
-                "scatter is the error"
+                f"{left_out} of {made} searches do not count: they missed a part of the posterior, "
+                "or ended with too large an error"
             )
         if why := self.fallback:
             said.append(f"nested sampling was needed: {why}")

@@ -3,7 +3,7 @@
 It begins with draws from the prior. A narrow maximum is found by gradient or not at all: of 9600
 draws one lies in the mode of the weak candidate of `benchmarks/evidence`, and populations that are
 tempered lose it (ln Z of ten thousands of likelihoods scatters by 1.5). So climbs start from all
-over the prior, where L^β has two hundred effective draws of a thousand; different ends go on, and
+over the prior, where L^β has `SPREAD` effective draws; different ends go on, and
 every maximum that by its height and width has mass keeps a component for good.
 
 Then, again and again, a Student-t mixture is fitted to all draws, weighted towards prior × L^β, and
@@ -30,8 +30,8 @@ from jaxcluster.inference.weighted_draws import Draws, effective
 
 FIRST = 1920  # draws from the prior
 SPREAD = 400  # effective ones that climbs start from
-RACE = ((384, 8), (96, 17), (24, 75))  # climbs, and the steps after which fewer of them go on
-STEP = 0.2  # the first one, where the prior is about 1 wide
+# Climbs, the steps after which fewer go on, and the first step where the prior is about 1 wide
+RACE = ((384, 8, 0.2), (96, 17, 0.2), (24, 75, 0.1))
 APART = 0.1  # rms distance of different ends
 LIGHT = 7.0  # nats of mass below the heaviest maximum, where others do not count
 KEPT = 0.1  # share of a proposal about the maxima
@@ -81,13 +81,13 @@ def summits(gradient: Gradient, draws: Draws, rng) -> tuple[np.ndarray, np.ndarr
     weights = clipped(draws, power(draws, SPREAD), SPREAD)
     ends = draws.z[rng.permutation(systematic(weights, RACE[0][0], rng))]
     height = np.zeros(len(ends))
-    for number, steps in RACE:
+    for number, steps, first in RACE:
         chosen: list[int] = []
         for one in np.argsort(-height, kind="stable"):
             away = ((ends[chosen] - ends[one]) ** 2).mean(axis=1)
             if len(chosen) < number and (away > APART**2).all():
                 chosen.append(one)
-        ends, height = climb(gradient, ends[chosen], steps, STEP if number > 24 else 0.1)
+        ends, height = climb(gradient, ends[chosen], steps, first)
     order = np.argsort(-height)
     return ends[order], height[order]
 
