@@ -72,6 +72,39 @@ def test_evidence_and_its_error_over_seeds(dimension, n_delete):
     assert np.all(np.abs(log_z - truth) < 4.0 * error)
 
 
+@pytest.mark.parametrize("set_aside", [True, False])
+def test_impossible_part_of_a_prior(set_aside):
+    """Two thirds of the prior have no likelihood: set aside, or among the dead points."""
+    off = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        log_l, birth = perfect_run(seed)
+        impossible = int(rng.negative_binomial(50, 1 / 3))  # failures before 50 successes
+        if not set_aside:
+            none = np.full(impossible, -np.inf)
+            log_l, birth = np.concatenate([none, log_l]), np.concatenate([none, birth])
+        found = integrate(log_l, birth, rng, impossible if set_aside else 0)
+        truth = analytic_log_z(2) + np.log(1 / 3)
+        off.append((found.log_evidence - truth) / found.log_evidence_error)
+    assert abs(np.mean(off)) < 4.0 / np.sqrt(40)
+    assert 0.65 < np.std(off) < 1.5
+
+
+def test_a_plateau_shrinks_by_the_share_of_points_on_it():
+    """Nine tenths of the prior are level, the rest rises."""
+    off = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        low, top = -2.0, rng.uniform(size=20)  # X of points above the plateau, in units of 0.1
+        n_level = int(rng.negative_binomial(20, 0.1))
+        log_l = np.concatenate([np.full(n_level, low), np.sort(-top)])
+        found = integrate(log_l, np.full(len(log_l), -np.inf), rng)
+        truth = np.log(0.9 * np.exp(low) + 0.1 * (1 - np.exp(-1)))
+        off.append((found.log_evidence - truth) / found.log_evidence_error)
+    assert abs(np.mean(off)) < 4.0 / np.sqrt(40)
+    assert 0.65 < np.std(off) < 1.5
+
+
 def test_information_weights_and_effective_size():
     # a Gaussian far inside the ball: H = −ln Z + E[ln L], with E[ln L] = −d/2
     runs = [integrate(*perfect_run(s, live=100), np.random.default_rng(s)) for s in range(10)]

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 import numpyro.distributions as dist
 import pytest
 from scipy.special import logsumexp
@@ -374,6 +375,30 @@ def test_a_narrow_mode_far_away_is_found():
         assert found["log_evidence_error"] < 0.1
 
 
+@pytest.mark.parametrize(
+    "scale", [dist.LogUniform(1e-4, 10.0), dist.HalfNormal(1.0)], ids=["logarithmic", "half-normal"]
+)
+def test_funnels(scale):
+    """Six effects whose common scale may be anything down to nothing, against quadrature."""
+    measured, error = np.array([0.3, -1.2, 0.8, 0.1, -0.5, 1.6]), 1.0
+
+    def prior():
+        tau = numpyro.sample("scale", scale)
+        return {"effects": numpyro.sample("effects", dist.Normal(jnp.zeros(6), tau).to_event(1))}
+
+    log_scale = np.linspace(np.log(1.0001e-4), np.log(9.999), 20_001)
+    width = np.hypot(error, np.exp(log_scale))
+    density = np.exp(np.asarray(scale.log_prob(jnp.exp(log_scale)))) * np.exp(log_scale)
+    terms = norm.logpdf(measured[:, None], 0.0, width).sum(axis=0) + np.log(density)
+    truth = logsumexp(terms) + np.log(log_scale[1] - log_scale[0])
+    model = jc.Model.from_likelihood(
+        prior, lambda p: dist.Normal(p["effects"], error).log_prob(measured)
+    )
+    run = importance(model, key=2)
+    assert abs(run.log_evidence - truth) < 3.0 * run.log_evidence_error
+    assert run.log_evidence_error < 0.1
+
+
 def test_walkers_keep_the_posterior():
     """Of two modes as apart as their proposal knows, whose shares it has wrong."""
     rng = np.random.default_rng(7)
@@ -431,7 +456,9 @@ def test_evidence_says_what_speaks_against_it():
     run.record.update(tail_index=0.4)
     assert run.flags == []
     assert run.summary()["sampling_flag"] is None
-    run.record.update(tail_index=0.84, estimates_that_count=1, fallback="no two agree")
-    for flag, word in zip(run.flags, ("k = 0.84", "1 of 2 searches", "no two agree"), strict=True):
+    run.record.update(tail_index=0.84, estimates_that_count=1, insertion_rank_p=2e-5)
+    run.record.update(fallback="no two agree")
+    words = "k = 0.84", "1 of 2 searches", "p of insertion ranks = 2e-05", "no two agree"
+    for flag, word in zip(run.flags, words, strict=True):
         assert word in flag
     assert run.summary()["sampling_flag"] == "; ".join(run.flags)

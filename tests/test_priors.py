@@ -10,7 +10,8 @@ from scipy.stats import norm, truncnorm
 from test_cli import quiet, refused, run  # noqa: F401
 
 import jaxcluster as jc
-from jaxcluster.inference.flat import Flat, Interval
+from jaxcluster.inference.flat import Flat
+from jaxcluster.inference.intervals import Interval, LogInterval
 from jaxcluster.inference.priors import describe, from_text, supported, within
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.population.grids import DATA
@@ -50,6 +51,38 @@ def test_an_interval_is_the_normal_distribution_function():
     np.testing.assert_allclose(interval.inv(value), z, atol=1e-5)
     slope = jax.vmap(jax.grad(interval))(z)
     np.testing.assert_allclose(interval.log_abs_det_jacobian(z, value), jnp.log(slope), atol=1e-10)
+
+
+def test_an_interval_of_logarithms_is_the_same_of_ln_x():
+    interval, z = LogInterval(jnp.asarray(1e-4), jnp.asarray(10.0)), jnp.linspace(-6, 6, 25)
+    value = interval(z)
+    np.testing.assert_allclose(value, 10.0 ** (-4 + 5 * norm.cdf(z)), rtol=1e-12)
+    np.testing.assert_allclose(interval.inv(value), z, atol=1e-5)
+    slope = jax.vmap(jax.grad(interval))(z)
+    np.testing.assert_allclose(interval.log_abs_det_jacobian(z, value), jnp.log(slope), atol=1e-10)
+    far = interval(jnp.asarray([-40.0, 40.0]))
+    assert ((far >= 1e-4) & (far <= 10.0)).all()
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        dist.Uniform(-2.0, 5.0),
+        dist.LogUniform(1e-4, 10.0),
+        dist.Uniform(-2.0, 5.0).expand([3]).to_event(1),
+        dist.LogUniform(1e-4, 10.0).expand([3]).to_event(1),
+        dist.LogUniform(jnp.array([1e-4, 1.0, 2.0]), jnp.array([10.0, 5.0, 1e6])).to_event(1),
+        dist.Uniform(-2.0, 5.0).mask(True),
+    ],
+    ids=["uniform", "logarithmic", "uniforms", "logarithms", "different", "masked"],
+)
+def test_what_is_uniform_in_its_natural_variable_is_normal(prior):
+    """Sampled where it is exactly N(0, 1), in each entry."""
+    flat = Flat(jc.Model.from_likelihood({"a": prior}, lambda p: jnp.atleast_1d(p["a"].sum())))
+    shape = prior.shape()
+    for z in (-3.0, 0.0, 0.7, 4.0):
+        expected = norm.logpdf(z) * int(np.prod(shape))
+        assert float(flat.log_prior({"a": jnp.full(shape, z)})) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize(

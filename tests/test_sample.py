@@ -309,3 +309,42 @@ def test_no_finite_likelihood_is_said(sampler):
     )
     with pytest.raises(ValueError, match="no prior draw has a finite likelihood"):
         sampler(model, key=jax.random.key(0))
+
+
+def test_nested_where_half_of_the_prior_is_impossible():
+    """Live points of likelihood zero made ln Z 100 too small, with p = 0.9."""
+
+    def terms(p):
+        inside = dist.Normal(0.3, 0.05).log_prob(p["x"]).sum()
+        return jnp.where(p["x"][0] < 0.5, inside, -jnp.inf)[None]
+
+    prior = {"x": dist.Uniform(0.0, 1.0).expand([2]).to_event(1)}
+    run = jc.nested(jc.Model.from_likelihood(prior, terms), key=1, live=100)
+    assert abs(run.log_evidence) < 3.0 * run.log_evidence_error  # the Gaussian is inside
+    assert 60 < run.record["impossible"] < 150
+    never = jc.Model.from_likelihood(
+        prior, lambda p: jnp.where(p["x"][0] < 0.005, 0.0, -jnp.inf)[None]
+    )
+    with pytest.raises(ValueError, match=r"draws from the prior have a likelihood of zero; narrow"):
+        jc.nested(never, key=0, live=20)
+
+
+def test_nested_says_that_a_level_likelihood_tells_it_nothing():
+    """A slab, with a spike that nobody sees: it was quoted with an error of 0.000."""
+
+    def terms(p):
+        return jnp.logaddexp(-3.0, dist.Normal(3.0, 0.01).log_prob(p["x"]).sum())[None]
+
+    model = jc.Model.from_likelihood(vector(dist.Uniform(-9, 9), 6), terms)
+    with pytest.raises(ValueError, match=r"log likelihood: found -3 at each of 40 draws"):
+        jc.nested(model, key=0, live=40)
+
+
+def test_nested_ends_on_a_level_top():
+    def terms(p):
+        return jnp.minimum(dist.Normal(0.0, 1.0).log_prob(p["x"]), norm.logpdf(1.0))[None]
+
+    model = jc.Model.from_likelihood({"x": dist.Uniform(-9, 9)}, terms)
+    run = jc.nested(model, key=0, live=100)
+    truth = np.log((2 * norm.pdf(1.0) + 2 * norm.cdf(-1.0)) / 18.0)
+    assert abs(run.log_evidence - truth) < 3.0 * run.log_evidence_error

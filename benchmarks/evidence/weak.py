@@ -5,7 +5,8 @@
 
 Targets, in a box of half side H = 10: two Gaussians of width 1 at ∓5, the second with 30 % and
 narrower by a factor in some of the dimensions; a slab with a spike of σ = 0.03 H that has 90 %; a
-product of Cauchys; a banana. `weak`: 17 true members of 100 (key 102), `null`: none (key 100), one
+product of Cauchys; a banana; six effects of a common scale, which is uniform in the logarithm from
+1e-4 to 10 (a funnel). `weak`: 17 true members of 100 (key 102), `null`: none (key 100), one
 field density each. Importance sampling alone; what it refuses the default gives to nested sampling.
 """
 
@@ -14,9 +15,11 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import cauchy, norm
-from numpyro.distributions import Uniform
+from numpyro.distributions import LogUniform, Normal, Uniform
+from scipy.integrate import quad
 from scipy.stats import cauchy as exact_cauchy
 
 import jaxcluster as jc
@@ -65,6 +68,35 @@ TARGETS = {
     "banana": (banana, BOX),
     "cauchys": (lambda x: cauchy.logpdf(x, 2.0, 0.3).sum(), BOX + D * np.log(INSIDE)),
 }
+
+
+MEASURED = np.array([0.3, -1.2, 0.8, 0.1, -0.5, 1.6])  # with errors of 1
+
+
+def funnel() -> tuple[jc.Model, float]:
+    """Model of the effects, and ln Z by quadrature over the scale."""
+    low, high = np.log(1e-4), np.log(10.0)
+
+    def prior():
+        scale = numpyro.sample("scale", LogUniform(1e-4, 10.0))
+        return {"effects": numpyro.sample("effects", Normal(jnp.zeros(6), scale).to_event(1))}
+
+    def at(log_scale):
+        return norm.pdf(MEASURED, 0.0, np.hypot(1.0, np.exp(log_scale))).prod() / (high - low)
+
+    def terms(p):
+        return norm.logpdf(MEASURED, p["effects"])
+
+    return jc.Model.from_likelihood(prior, terms), float(np.log(quad(at, low, high)[0]))
+
+
+def target(name: str) -> tuple[jc.Model, float]:
+    """Model of a target and its ln Z."""
+    if name == "funnel":
+        return funnel()
+    density, truth = TARGETS[name]
+    prior = {"x": Uniform(-H, H).expand([D]).to_event(1)}
+    return jc.Model.from_likelihood(prior, lambda p: density(p["x"])[None]), truth
 
 
 def candidate(what: str) -> jc.Model:
@@ -123,10 +155,8 @@ def main() -> None:
     )
     row = header("problem", *columns)
     if what == "targets":
-        prior = {"x": Uniform(-H, H).expand([D]).to_event(1)}
-        for name in rest[1:] or TARGETS:
-            density, truth = TARGETS[name]
-            model = jc.Model.from_likelihood(prior, lambda p, f=density: f(p["x"])[None])
+        for name in rest[1:] or [*TARGETS, "funnel"]:
+            model, truth = target(name)
             compare(row, name, model, range(seeds), truth)
     else:
         first = int(rest[1]) if len(rest) > 1 else 0

@@ -25,9 +25,12 @@ class Evidence(NamedTuple):
 def live_counts(log_likelihood: np.ndarray, birth: np.ndarray) -> np.ndarray:
     """Number of live points when each point dies; points in order of log-likelihood.
 
-    A point is alive between its birth contour and its own likelihood; −∞ marks prior draws.
+    A point is alive between its birth contour and its own likelihood; −∞ marks prior draws. Points
+    of equal likelihood die one after the other, so a plateau shrinks the volume as it should
+    (Fowlie, Handley & Su 2021).
     """
     born = np.searchsorted(np.sort(birth), log_likelihood, side="left")
+    born = np.maximum(born, np.isneginf(birth).sum())  # before a likelihood of zero too
     dead_before = np.arange(len(log_likelihood))
     return np.maximum(born - dead_before, 1)
 
@@ -36,6 +39,7 @@ def integrate(
     log_likelihood: np.ndarray,
     birth: np.ndarray,
     rng: np.random.Generator,
+    impossible: int = 0,
     n_simulations: int = 200,
 ) -> Evidence:
     """Evidence of a finished run.
@@ -44,12 +48,19 @@ def integrate(
         log_likelihood: of every point, the last live ones included, in increasing order.
         birth: log-likelihood above which each point was drawn, −∞ for draws from the prior.
         rng: simulates prior volumes.
+        impossible: draws from the prior with a likelihood of zero, which are in neither of the two
+            and were set aside until the last of the others was drawn. The share of the prior that
+            is left has a Beta distribution.
         n_simulations: of the volumes.
     """
     live = live_counts(log_likelihood, birth)
     shrinkage = rng.exponential(size=(n_simulations, len(live))) / live
-    log_volume = -np.cumsum(shrinkage, axis=1)
-    before = np.concatenate([np.zeros((n_simulations, 1)), log_volume[:, :-1]], axis=1)
+    start = np.zeros((n_simulations, 1))
+    if impossible:
+        possible = int((~np.isfinite(birth)).sum())
+        start = np.log(rng.beta(possible, impossible + 1, size=(n_simulations, 1)))
+    log_volume = start - np.cumsum(shrinkage, axis=1)
+    before = np.concatenate([start, log_volume[:, :-1]], axis=1)
     log_shell = before + np.log(-np.expm1(-shrinkage))
     log_terms = log_shell + log_likelihood
     log_z = np.asarray(logsumexp(log_terms, axis=1))

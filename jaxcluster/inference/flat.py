@@ -1,6 +1,6 @@
 """A model as functions of one unconstrained dict of arrays, where samplers work.
 
-The space is numpyro's, but for intervals; the Jacobian is in the prior.
+The space is numpyro's, but for intervals (`intervals`); the Jacobian is in the prior.
 """
 
 from itertools import pairwise
@@ -12,15 +12,13 @@ import numpy as np
 import numpyro
 from jax.extend.core import Var
 from jax.flatten_util import ravel_pytree
-from jax.scipy.special import ndtr, ndtri
-from jax.scipy.stats import norm
+from jax.scipy.special import ndtr
 from jaxtyping import Array, Float, PRNGKeyArray
-from numpyro.distributions import constraints
-from numpyro.distributions.transforms import biject_to
 from numpyro.infer.util import log_density
 
 from jaxcluster.density.mixture import AbstractMixture
 from jaxcluster.density.precision import require_float64
+from jaxcluster.inference.intervals import Interval, LogInterval, bijection
 from jaxcluster.inference.model import (
     Model,
     Parameters,
@@ -48,40 +46,6 @@ class _Read(dict):
 
     def __missing__(self, name):
         raise KeyError(f"the likelihood needs a parameter {name!r}; the prior has {list(self)}")
-
-
-class Interval(NamedTuple):
-    """From the real line to an interval, through Φ, where numpyro takes the logistic function.
-
-    Under that a posterior against its bound (no extinction) falls off like eᶻ, under Φ like a
-    Gaussian, and a uniform prior is one.
-    """
-
-    low: Any
-    high: Any
-
-    def at(self, share: Array) -> Array:
-        """Value of a share of the interval; low + (high − low) can round to more than high."""
-        return jnp.clip(self.low + (self.high - self.low) * share, self.low, self.high)
-
-    def __call__(self, z: Array) -> Array:
-        """Value of z."""
-        return self.at(ndtr(z))
-
-    def inv(self, value: Array) -> Array:
-        """Return z of a value."""
-        return ndtri((value - self.low) / (self.high - self.low))
-
-    def log_abs_det_jacobian(self, z: Array, value: Array) -> Array:
-        """Log of the density of a value uniform in the interval, over that of z."""
-        return jnp.log(jnp.abs(self.high - self.low)) + norm.logpdf(z)
-
-
-def _bijection(support):
-    """From the real line to a support; intervals through Φ, the others as numpyro does."""
-    if isinstance(support, constraints._Interval):  # pyright: ignore[reportAttributeAccessIssue]
-        return Interval(support.lower_bound, support.upper_bound)
-    return biject_to(support)
 
 
 class Described(NamedTuple):
@@ -129,7 +93,7 @@ class Flat:
                 f"prior of {', '.join(moved)}: its support depends on other sites; sample it on "
                 "fixed limits and rescale it, such as a = top * sample('share', Uniform(0, 1))"
             )
-        self.bijections: dict[str, Any] = {n: _bijection(s["fn"].support) for n, s in sites.items()}
+        self.bijections: dict[str, Any] = {n: bijection(s["fn"]) for n, s in sites.items()}
         self._check_reads({name: site["value"] for name, site in sites.items()})
 
     def _check_reads(self, values):
@@ -172,7 +136,9 @@ class Flat:
         Φ of all intervals at once: of one site after the other it is a tenth of what there is to
         compile.
         """
-        intervals = {n: z[n] for n, b in self.bijections.items() if isinstance(b, Interval)}
+        intervals = {
+            n: z[n] for n, b in self.bijections.items() if isinstance(b, Interval | LogInterval)
+        }
         flat, unravel = ravel_pytree(intervals)
         shares = unravel(ndtr(flat))
         return {n: b.at(shares[n]) if n in shares else b(z[n]) for n, b in self.bijections.items()}
@@ -199,8 +165,8 @@ class Flat:
         sites = self.constrain(z)
         program = numpyro.handlers.seed(self.model.program, jax.random.key(0))
         total, _ = log_density(program, (), {}, sites)
-        for name, bijection in self.bijections.items():
-            total = total + jnp.sum(bijection.log_abs_det_jacobian(z[name], sites[name]))
+        for name, to_support in self.bijections.items():
+            total = total + jnp.sum(to_support.log_abs_det_jacobian(z[name], sites[name]))
         return jnp.asarray(total)
 
     def log_likelihood(self, z: Parameters) -> Float[Array, ""]:

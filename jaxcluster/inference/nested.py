@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from jaxcluster.inference.posterior import (
     systematic,
 )
 from jaxcluster.inference.slice_sampling import slice_sampler
+
+MOST_DRAWN = 50  # times the live points, draws from the prior to begin with
 
 
 def nested(
@@ -56,8 +59,8 @@ def nested(
         The posterior with its evidence.
 
     Raises:
-        ValueError: from `Flat`, where no prior draw has a finite likelihood, or for the checkpoint
-            of another run.
+        ValueError: from `Flat`, where fewer than one of 50 prior draws has a finite likelihood or
+            all have the same one, or for the checkpoint of another run.
     """
     watch, key = Stopwatch(), as_key(key)
     flat = Flat(model)
@@ -67,8 +70,14 @@ def nested(
     size = sum(leaf[0].size for leaf in jax.tree.leaves(first))
     init, move = slice_sampler(flat, inner_steps or max(5, 3 * size), batch)
     start = watch.compile(init, first)
-    state = start(first)
-    require_finite(np.asarray(state.particles.loglikelihood))
+    state, impossible = _possible(flat, start, start(first), init_key)
+    if _level(state):
+        height = float(state.particles.loglikelihood[0])
+        raise ValueError(
+            f"log likelihood: found {height:.6g} at each of {live} draws from the prior; nested "
+            "sampling climbs, and where nothing rises it can neither find a spike nor say that "
+            "there is none. Expected a likelihood that depends on the parameters nearly everywhere"
+        )
 
     def chunk(state, keys):
         def step(state, step_key):
@@ -87,7 +96,7 @@ def nested(
 
     per_chunk = 5
     run = watch.compile(chunk, state, jax.random.split(run_key, per_chunk))
-    dead, evaluations, said = [], live, time.monotonic()
+    dead, evaluations, said = [], live + impossible, time.monotonic()
     kept = Checkpoint(
         checkpoint,
         "nested",
@@ -126,7 +135,7 @@ def nested(
                 f"{len(dead) * per_chunk * batch} dead points, {evaluations} evaluations, "
                 f"ln Z = {np.logaddexp(log_z, log_z_live):.2f}, live share {share:.3f}"
             )
-        if log_z_live - log_z < np.log(remaining):
+        if log_z_live - log_z < np.log(remaining) or _level(state):
             break
     positions = jax.tree.map(
         lambda *leaves: np.concatenate([leaf.reshape(-1, *leaf.shape[2:]) for leaf in leaves]),
@@ -139,7 +148,7 @@ def nested(
     birth = np.where(np.isnan(birth), -np.inf, birth)
     order = np.argsort(log_l, kind="stable")
     rng = np.random.default_rng(np.asarray(jax.random.key_data(draw_key)).ravel())
-    result = integrate(log_l[order], birth[order], rng)
+    result = integrate(log_l[order], birth[order], rng, impossible)
 
     n = int(min(draws, max(result.ess, 100)))
     chosen = rng.permutation(systematic(np.exp(result.log_weights), n, rng))
@@ -153,6 +162,7 @@ def nested(
         "ess": result.ess,
         "insertion_rank_p": result.insertion_rank_p,
         "live": live,
+        "impossible": impossible,
         "dead_log_likelihood": log_l[order],
         "dead_log_weight": result.log_weights,
         "dead_birth": birth[order],
@@ -160,6 +170,39 @@ def nested(
     z = jax.tree.map(lambda a: a[None], z)
     statistics = {"log_likelihood_total": log_l[order][chosen][None]}
     return finish(flat, described(flat, z, watch), statistics, attributes, watch)
+
+
+def _level(state: Any) -> bool:
+    """Whether no live point is higher than another: nothing is left to climb."""
+    return float(jnp.ptp(state.particles.loglikelihood)) == 0.0
+
+
+def _possible(flat: Flat, start: Callable, state: Any, key: PRNGKeyArray) -> tuple[Any, int]:
+    """Replace live points of likelihood zero by further draws from the prior.
+
+    A live point of likelihood zero is wasted, and a prior half of which is impossible (periods
+    longer than the data, negative variances) is common.
+
+    Returns:
+        The state, and how many draws had a likelihood of zero before the last that has not.
+    """
+    live = len(state.particles.loglikelihood)
+    drawn = [state.particles]
+    while True:
+        together = jax.tree.map(lambda *parts: jnp.concatenate(parts), *drawn)
+        log_l = np.asarray(together.loglikelihood)
+        possible = np.flatnonzero(np.isfinite(log_l))[:live]
+        if len(possible) == live:
+            chosen = jax.tree.map(lambda a, rows=possible: a[rows], together)
+            return start(chosen.position), int(possible[-1]) + 1 - live
+        if len(drawn) == MOST_DRAWN:
+            require_finite(log_l)
+            raise ValueError(
+                f"log likelihood: {len(log_l) - len(possible)} of {len(log_l)} draws from the "
+                "prior have a likelihood of zero; narrow the prior to where it is not"
+            )
+        more = jax.vmap(flat.draw)(jax.random.split(jax.random.fold_in(key, len(drawn)), live))
+        drawn.append(start(more).particles)
 
 
 def _pack(name: str, tree: Any) -> dict[str, np.ndarray]:

@@ -21,6 +21,7 @@ from jaxcluster.inference.flat import Described, Flat
 Progress = Callable[[str], None]
 PIECE = 250  # draws
 MEASURES = ("information", "ess", "insertion_rank_p", "tail_index", "disagreement")  # of evidences
+LEAST_P = 1e-3  # of insertion ranks
 HEAVIEST = 0.7  # Pareto k̂: beyond, a mean has not the error that its variance says
 PACKAGES = ("jaxcluster", "jax", "numpyro", "blackjax", "numpy", "arviz")
 
@@ -216,6 +217,11 @@ class Posterior:
             said.append(
                 f"{left_out} of {made} searches do not count: they missed a part of the posterior, "
                 "or ended with too large an error"
+            )
+        if (p := self.record.get("insertion_rank_p", 1.0)) < LEAST_P:
+            said.append(
+                f"new points do not lie among the live ones as draws from the prior would (p of "
+                f"insertion ranks = {p:.1g}): the walks are too short; raise inner_steps"
             )
         if why := self.fallback:
             said.append(f"nested sampling was needed: {why}")

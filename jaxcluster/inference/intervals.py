@@ -1,0 +1,86 @@
+"""From the real line to where a parameter can be: intervals through Φ, the rest as numpyro does.
+
+numpyro takes the logistic function. Under that a posterior against its bound (no extinction) falls
+off like eᶻ, under Φ like a Gaussian, and a uniform prior is one. A prior uniform in the logarithm
+is one if Φ is taken of that: through Φ of x, three of the five decades of LogUniform(1e-4, 10) lie
+beyond z = −2.3, where the tail is steeper than a Gaussian's by far, and an evidence through them
+was 0.3 too small.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.scipy.special import ndtr, ndtri
+from jax.scipy.stats import norm
+from jaxtyping import Array
+from numpyro.distributions import (
+    Distribution,
+    ExpandedDistribution,
+    Independent,
+    LogUniform,
+    MaskedDistribution,
+    constraints,
+)
+from numpyro.distributions.transforms import biject_to
+
+
+class Interval(NamedTuple):
+    """From the real line to an interval through Φ: x = low + (high − low) Φ(z)."""
+
+    low: Any
+    high: Any
+
+    def at(self, share: Array) -> Array:
+        """Value of a share of the interval; low + (high − low) can round to more than high."""
+        return jnp.clip(self.low + (self.high - self.low) * share, self.low, self.high)
+
+    def __call__(self, z: Array) -> Array:
+        """Value of z."""
+        return self.at(ndtr(z))
+
+    def inv(self, value: Array) -> Array:
+        """Return z of a value."""
+        return ndtri((value - self.low) / (self.high - self.low))
+
+    def log_abs_det_jacobian(self, z: Array, value: Array) -> Array:
+        """Log of the density of a value uniform in the interval, over that of z."""
+        return jnp.log(jnp.abs(self.high - self.low)) + norm.logpdf(z)
+
+
+class LogInterval(NamedTuple):
+    """The same of the logarithm: ln x = ln low + (ln high − ln low) Φ(z)."""
+
+    low: Any
+    high: Any
+
+    @property
+    def _log(self) -> Interval:
+        return Interval(jnp.log(self.low), jnp.log(self.high))
+
+    def at(self, share: Array) -> Array:
+        """Value of a share of the interval of ln x."""
+        return jnp.clip(jnp.exp(self._log.at(share)), self.low, self.high)
+
+    def __call__(self, z: Array) -> Array:
+        """Value of z."""
+        return self.at(ndtr(z))
+
+    def inv(self, value: Array) -> Array:
+        """Return z of a value."""
+        return self._log.inv(jnp.log(value))
+
+    def log_abs_det_jacobian(self, z: Array, value: Array) -> Array:
+        """Log |dx / dz|."""
+        return jnp.log(value) + self._log.log_abs_det_jacobian(z, value)
+
+
+def bijection(distribution: Distribution) -> Any:
+    """From the real line to the support of a distribution, entry by entry for intervals."""
+    support: Any = distribution.support
+    entries = getattr(support, "base_constraint", support)
+    if not isinstance(entries, constraints._Interval):  # pyright: ignore[reportAttributeAccessIssue]
+        return biject_to(support)
+    while isinstance(distribution, ExpandedDistribution | Independent | MaskedDistribution):
+        distribution = distribution.base_dist
+    kind = LogInterval if isinstance(distribution, LogUniform) else Interval
+    return kind(entries.lower_bound, entries.upper_bound)
