@@ -43,6 +43,7 @@ KEYS = {
     "n_field",
     "field_flag",
     "log10_bayes_factor_field_error",
+    "log10_bayes_factor_field_bias",
     "priors",
     "ess",
     "insertion_rank_p",

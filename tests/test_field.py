@@ -9,8 +9,10 @@ from scipy.stats import norm
 
 from jaxcluster.density.stars import Stars
 from jaxcluster.field.density import fit_field, published_kde
+from jaxcluster.field.error import field_error, halves, log_change
 from jaxcluster.field.gaussians import FOLDS, fit_gaussians, log_density_at
 from jaxcluster.field.kernels import adaptive_kernels, leave_one_out
+from jaxcluster.inference.posterior import systematic
 
 LIMITS = (10.0, 18.0)
 DATA = Path(__file__).parents[2] / "shared" / "data" / "ngc2682" / "field.parquet"
@@ -190,18 +192,12 @@ def test_stack_is_at_least_as_good_as_its_ingredients(population, fit, request):
         assert difference.mean() > -2 * error
 
 
-def test_left_out_mean_and_remaining_bias_agree_with_held_out_stars(fitted_to_curve):
-    x = curved(2000, 3)
-    test, limit = stars(x), curved_truth(x).mean()
-    missing, estimate = [], []
+def test_left_out_mean_agrees_with_held_out_stars(fitted_to_curve):
+    test = stars(curved(2000, 3))
     another = fit_field(stars(curved(120, 101)), LIMITS, n_stars=10, key=KEY)
     for phi in (fitted_to_curve, another):
-        value = float(phi(test).mean())
         mean, error = phi.mean_left_out
-        assert abs(mean - value) < 3 * error
-        missing.append(limit - value)
-        estimate.append(float(phi.remaining_bias))
-    assert 0.5 < np.mean(estimate) / np.mean(missing) < 2
+        assert abs(mean - float(phi(test).mean())) < 3 * error
 
 
 def test_floor_keeps_every_star_inside_the_limits_finite(fitted):
@@ -244,38 +240,79 @@ def test_small_fields_are_flagged(fitted, fitted_to_300):
     assert fitted_to_300.flag is None  # it was for 100 stars
 
 
-def test_each_fit_without_a_fifth_is_a_density_that_has_not_seen_it(fitted, field):
-    colours = np.linspace(-4, 8, 1200)
-    # midpoints in magnitude: the density stops at the limits
-    magnitudes = LIMITS[0] + (np.arange(400) + 0.5) * 8 / 400
-    plane = np.stack(np.meshgrid(magnitudes, colours, indexing="ij"), -1).reshape(-1, 2)
-    k, cell = fitted.kernels, 8 / 400 * (colours[1] - colours[0])
-    for weights in (k.weights, *fitted.deleted):
-        total = np.exp(log_density_at(plane, type(k)(weights, k.means, k.covs))).sum() * cell
-        assert total == pytest.approx(80 / 81, abs=2e-3)
-    seen = np.asarray(fitted.deleted[:, :160:2]) > 0
-    assert np.all(seen.sum(axis=0) == 4)
-    assert np.all(seen.sum(axis=1) == 64)
+def test_change_of_a_bayes_factor_is_exact():
+    """Against evidences of both by summing over a discrete posterior, far from first order."""
+    rng = np.random.default_rng(8)
+    cluster = rng.gamma(0.5, size=(50, 12))  # c_i at 50 points of equal prior
+    share = rng.uniform(0.2, 0.9, size=(50, 1))
+    phi, other = rng.gamma(1.0, size=(2, 12)) + 0.05
+
+    def log_bf(field):
+        log_l = np.log((1 - share) * cluster + share * field).sum(axis=1)
+        return np.log(np.exp(log_l).mean()) - np.log(field).sum(), np.exp(log_l)
+
+    (before, likelihood), (after, _) = log_bf(phi), log_bf(other)
+    draws = systematic(likelihood / likelihood.sum(), 400_000, rng)
+    p = ((1 - share) * cluster / ((1 - share) * cluster + share * phi))[draws]
+    assert abs(after - before) > 1.0
+    assert log_change(p, np.log(other / phi)) == pytest.approx(after - before, abs=1e-3)
+    assert log_change(p, np.zeros(12)) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_bias_of_halves_is_what_the_field_still_lacks(fitted_to_curve):
+    """As members, stars that lie as the field does: ln φ is too small at them, ln BF too high."""
+    x = curved(1000, 3)
+    lacking, said = [], []
+    another = fit_field(stars(curved(120, 101)), LIMITS, n_stars=10, key=KEY)
+    for phi in (fitted_to_curve, another):
+        lacking.append(float(np.mean(curved_truth(x) - phi(stars(x)))))
+        said.append(field_error(phi, stars(x), np.ones((1, 1000))).bias / 1000)
+    assert 0.5 < np.mean(said) / np.mean(lacking) < 2
+
+
+def test_halves_are_densities_of_half_of_the_field(field, fitted):
+    magnitudes = LIMITS[0] + (np.arange(200) + 0.5) * 8 / 200
+    colours = np.linspace(-4, 8, 600)
+    plane = stars(np.stack(np.meshgrid(magnitudes, colours, indexing="ij"), -1).reshape(-1, 2))
+    found = halves(fitted, plane, key=3)
+    total = np.exp(found).sum(axis=1) * 8 / 200 * (colours[1] - colours[0])
+    np.testing.assert_allclose(total, 1.0, atol=5e-3)
+    np.testing.assert_array_equal(fitted.x, field.x)
+    np.testing.assert_array_equal(found[:2], halves(fitted, plane, key=3)[:2])
+    with pytest.raises(ValueError, match="from fit_field, found published_kde"):
+        halves(published_kde(field, LIMITS), plane)
+
+
+def test_stars_of_the_field_are_in_no_half(fitted_to_300):
+    """A member that is listed in the field too would be its own neighbour in half of them."""
+    own = stars(np.asarray(fitted_to_300.x)[:40])
+    rows = np.arange(40)
+    with_them, without = halves(fitted_to_300, own), halves(fitted_to_300, own, rows=rows)
+    assert with_them.mean() > without.mean() + 0.05
+    few = fit_field(own[np.arange(30)], LIMITS, n_stars=10, key=KEY)
+    assert np.isfinite(halves(few, own[np.arange(30)], rows=np.arange(30))).all()  # none is left
 
 
 @pytest.mark.slow
-def test_standard_error_is_the_scatter_between_fields():
-    """Sums of ln φ at one sample, with 16 independent fields of one known density."""
-    sample, weights = stars(draw(50, 30)), np.linspace(0.2, 1.0, 50)
-    sums, errors = [], []
-    for seed in range(16):
+def test_field_error_is_the_scatter_between_fields():
+    """Sums of ln φ at one sample, with 24 independent fields of one known density."""
+    sample, memberships = stars(draw(50, 30)), np.linspace(0.2, 1.0, 50)[None]
+    limit = truth(np.asarray(sample.x))
+    off, said = [], []
+    for seed in range(24):
         phi = fit_field(stars(draw(200, 40 + seed)), LIMITS, n_stars=50, key=jax.random.key(seed))
-        sums.append(float(weights @ phi(sample)))
-        errors.append(phi.standard_error(sample, weights))
-    # four degrees of freedom each: mean square to 18 %, the scatter's to 37 %
-    assert 0.45 < np.mean(np.square(errors)) / np.var(sums, ddof=1) < 2.2
+        off.append(-log_change(memberships, limit - np.asarray(phi(sample))))
+        said.append(field_error(phi, sample, memberships, key=seed))
+    scatter, total = (np.array([getattr(one, n) for one in said]) for n in ("scatter", "total"))
+    # 19 degrees of freedom each; the scatter of 24 is known to 15 %
+    assert 0.6 < np.sqrt((scatter**2).mean()) / np.std(off, ddof=1) < 1.6
+    assert 0.5 < np.mean(np.abs(off) < total) < 0.95
 
 
 def test_the_fewest_field_stars_have_a_density_and_a_bias(field):
     phi = fit_field(field[np.arange(24)], LIMITS, n_stars=10, key=KEY)
-    assert np.isfinite(phi.remaining_bias)
     assert np.isfinite(phi.leave_one_out).all()
-    assert np.isfinite(phi.standard_error(stars(draw(10, 2)), np.ones(10)))
+    assert np.isfinite(field_error(phi, stars(draw(10, 2)), np.ones((1, 10)))).all()
 
 
 def test_misuse_is_named(field, fitted):

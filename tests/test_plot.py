@@ -103,6 +103,7 @@ def result(run):
         log10_bayes_factor=12.3,
         log10_bayes_factor_error=0.4,
         log10_bayes_factor_field_error=0.2,
+        log10_bayes_factor_field_bias=0.1,
         log_evidence_field=-90.0,
         posterior=posterior,
         members=members,

@@ -22,6 +22,7 @@ from jax.flatten_util import ravel_pytree
 
 import jaxcluster as jc
 from benchmarks.shared import DATA, between, timed
+from jaxcluster.field.error import field_error
 from jaxcluster.inference.climb import climb, gradients
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.flat import Flat
@@ -128,13 +129,13 @@ def cost(stars, field):
 
 def field_at_sample(stars, field_stars, seeds):
     """Print the sum of ln φ at the sample by seed; halves of the field against the error said."""
-    weights = np.ones(len(stars))
     for seed in range(seeds):
         begin = time.process_time()
         fit = jc.fit_field(field_stars, LIMITS, n_stars=len(stars), key=jax.random.key(seed))
         spent = time.process_time() - begin
+        said = field_error(fit, stars, np.ones((1, len(stars))))
         print(
-            f"{seed}: {float(fit(stars).sum()):.1f} ± {fit.standard_error(stars, weights):.1f}, "
+            f"{seed}: {float(fit(stars).sum()):.1f} ± {said.scatter:.1f}, bias {-said.bias:.1f}, "
             f"{fit.hyperparameters}, {spent:.1f} CPU s",
             flush=True,
         )
@@ -154,7 +155,7 @@ def field_at_sample(stars, field_stars, seeds):
         ]
         for n, some in samples.items():
             sums = [float(fit(some).sum()) for fit in fits]
-            errors = [fit.standard_error(some, np.ones(n)) for fit in fits]
+            errors = [field_error(fit, some, np.ones((1, n))).scatter for fit in fits]
             squares[n].append(((sums[0] - sums[1]) ** 2, errors[0] ** 2 + errors[1] ** 2))
     for n, pairs in squares.items():
         found, said = np.sqrt(np.mean(pairs, axis=0))

@@ -6,8 +6,7 @@ K_j: one Gaussian kernel per field star, as wide as the distance to its neighbou
 of a few Gaussians, fitted to all field stars but a fifth; u: a uniform floor. Each is normalised
 to 1 inside the magnitude limits. A Bayes factor is only as good as φ (0.07 nat per star is 3 in
 log10 BF for 100 stars), so what is free is chosen by the likelihood of stars left out of the fit,
-what remains to be gained is reported, and so is the error that the field's number of stars leaves
-in any sum of ln φ (`standard_error`).
+and what the field's number of stars leaves open in a Bayes factor is told (`error.field_error`).
 """
 
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from jaxcluster.density.mixture import AbstractDensity, GaussianMixture
 from jaxcluster.density.stars import Stars
 from jaxcluster.field import gaussians as truncated_mixture
 from jaxcluster.field import kernels as kernel_density
-from jaxcluster.field.gaussians import FOLDS, evaluate, log_density_at
+from jaxcluster.field.gaussians import log_density_at
 from jaxcluster.field.kernels import to_mixture
 
 TAIL = 1.0  # mag over which the floor falls by e beyond the box in colour
@@ -46,24 +45,20 @@ class FieldDensity(AbstractDensity):
 
     Args:
         kernels: all Gaussians; their weights contain 1 − ε, ω and the normalisation.
-        deleted: their weights in the fits to all stars but a fifth.
         floor: ε.
         box: ((lo, hi) of the magnitudes, (lo, hi) of the colours), mag: the selection, and the
             colours that the field covers. Redder and bluer the floor falls off exponentially,
             so that no star inside the limits has ln φ = −∞.
         leave_one_out: ln φ of each star of the field as given, itself left out of the fit; −∞
             for those outside the magnitude limits.
-        remaining_bias: estimated mean ln φ that more field stars would still gain, nat per star.
         hyperparameters: what was chosen.
         flag: why a Bayes factor with this field is not to be trusted, or None.
     """
 
     kernels: GaussianMixture
-    deleted: Float[Array, "f k"]
     floor: Float[Array, ""]
     box: Float[Array, "2 2"]
     leave_one_out: Float[Array, " n_field"]
-    remaining_bias: Float[Array, ""]
     hyperparameters: Hyperparameters
     flag: str | None = eqx.field(static=True)
 
@@ -76,6 +71,12 @@ class FieldDensity(AbstractDensity):
     def n_field(self) -> int:
         """Number of field stars inside the limits."""
         return int(jnp.isfinite(self.leave_one_out).sum())
+
+    @property
+    def x(self) -> Float[Array, "m 2"]:
+        """(Magnitude, colour) of the field's stars inside the limits, mag."""
+        each = 1 if self.hyperparameters.components == 0 else 2  # with its mirror image
+        return self.kernels.means[: each * self.n_field : each]
 
     @property
     def mean_left_out(self) -> tuple[float, float]:
@@ -108,30 +109,13 @@ class FieldDensity(AbstractDensity):
             raise ValueError(f"rows: {bad} of {len(stars)} are not −1 or 0 … {n - 1}")
         return jnp.where(rows >= 0, self.leave_one_out[rows], self(stars))
 
-    def standard_error(self, stars: Stars, weights: Float[np.ndarray, " n"]) -> float:
-        """Return the standard error of Σ_i w_i ln φ(x_i), by leaving out a fifth of the field.
-
-        The delete-a-group jackknife: √(4/5 Σ_f (s_f − s̄)²) of the sums s_f with the fits that
-        have not seen one fifth. It is checked against the scatter between halves of NGC 2682's
-        field in `benchmarks/ngc2682 field`.
-
-        Args:
-            stars: the sample, other stars than the field's: one of these makes it too large.
-            weights: of each star. With probabilities of membership it is the error of ln BF, to
-                first order: field stars enter both hypotheses alike.
-        """
-        x, floor = np.asarray(stars.x, float), np.exp(np.asarray(self.parts(stars.x)[1], float))
-        fits = [GaussianMixture(w, self.kernels.means, self.kernels.covs) for w in self.deleted]
-        sums = [weights @ np.log(evaluate(x, fit) + floor) for fit in fits]
-        return float(np.sqrt((len(sums) - 1) * np.var(sums)))
-
     @eqx.filter_jit
     def parts(self, x: Float[Array, "n 2"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """Return ln of the Gaussians' and of the floor's share of φ."""
         x = jnp.asarray(x)
         inside = (x[:, 0] >= self.box[0, 0]) & (x[:, 0] <= self.box[0, 1])
         kernels = log_density_at(x, self.kernels)
-        floor = jnp.log(self.floor) + _log_uniform(x, self.box)
+        floor = jnp.log(self.floor) + log_uniform(x, self.box)
         return jnp.where(inside, kernels, -jnp.inf), jnp.where(inside, floor, -jnp.inf)
 
 
@@ -145,20 +129,14 @@ def published_kde(field: Stars, limits: tuple[float, float]) -> FieldDensity:
     errors2 = np.asarray(field.noise, float)[kept][:, (0, 1), (0, 1)]
     tiny = np.finfo(np.float32).tiny  # without a floor a lone star, left out, may have φ = 0
 
-    def half(a, b):
-        kernels = kernel_density.published_kernels(x[a], errors2[a])
-        return np.log(evaluate(x[b], to_mixture(kernels, limits)) + tiny)
-
     kernels = kernel_density.published_kernels(x, errors2)
     left_out = np.log(kernel_density.leave_one_out(kernels, x, limits) + tiny)
     mixture = to_mixture(kernels, limits)
     return FieldDensity(
         kernels=mixture,
-        deleted=_without_folds(mixture.weights, np.arange(len(x)) % FOLDS),
         floor=jnp.asarray(0.0),
         box=jnp.asarray(box),
         leave_one_out=_spread(left_out, kept),
-        remaining_bias=_remaining_bias(left_out, half, rate=2 / 3),
         hyperparameters=Hyperparameters(10, 1.0, 1.0, 0, 1.0),
         flag=None,
     )
@@ -175,10 +153,6 @@ def fit_field(
     the sum of ln φ at NGC 2682's stars scatters less from seed to seed
     (`benchmarks/ngc2682 field`).
 
-    `remaining_bias` is the loss of fits to halves of the field: what the stack lacks falls as
-    1/n (0.16, 0.08, 0.04 nat with 50, 100, 200 of NGC 2682's field stars), so it loses by halving
-    what it lacks. Its own scatter is about half of it.
-
     Args:
         field: stars *outside* the sample, columns (magnitude, colour), mag; cut to the limits
             here.
@@ -194,14 +168,9 @@ def fit_field(
     kept, x, box = _select(field, limits)
     n = len(x)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
-    uniform = np.exp(np.asarray(_log_uniform(x, box), float))
-
-    def stack(kernels, gaussians, omega, uniform, n):
-        density = omega * kernels + (1 - omega) * gaussians
-        return np.log(density * n / (n + 1) + uniform / (n + 1))
+    uniform = np.exp(np.asarray(log_uniform(x, box), float))
 
     widths = kernel_density.choose_widths(x, limits, uniform)
-    neighbours, metric, scale = widths
     kernels = kernel_density.adaptive_kernels(x, limits, *widths)
     numbers = range(1, n // 12 + 1)
     components = len(truncated_mixture.fit_gaussians(x, limits, numbers, rng).weights)
@@ -211,34 +180,22 @@ def fit_field(
     stacks = [stack(kernels_out, folds.left_out, omega, uniform, n) for omega in omegas]
     omega, left_out = max(zip(omegas, stacks, strict=True), key=lambda pair: pair[1].sum())
 
-    def half(a, b):
-        n = len(x[a])
-        few = min(neighbours, n - 2)
-        kernels = kernel_density.adaptive_kernels(x[a], limits, few, metric, scale)
-        folds = truncated_mixture.fit_folds(x[a], limits, min(components, n // 12), rng)
-        gaussians = evaluate(x[b], _average(folds.mixtures))
-        return stack(evaluate(x[b], to_mixture(kernels, limits)), gaussians, omega, uniform[b], n)
-
     needed = max(300, 3 * n_stars)
     too_few = (
         f"{n} field stars for {n_stars} stars: below {needed} the error of the field density "
         "reaches several in log10 of the Bayes factor; take a wider annulus"
     )
-    kde, gaussians = to_mixture(kernels, limits), _average(folds.mixtures)
+    kde, gaussians = to_mixture(kernels, limits), average(folds.mixtures)
     both = jax.tree.map(lambda *a: jnp.concatenate(a), kde, gaussians)
     share = jnp.repeat(
         n / (n + 1) * jnp.array([omega, 1 - omega]),
         np.array([len(kde.weights), len(gaussians.weights)]),
     )
-    only_own = FOLDS * gaussians.weights * jnp.repeat(jnp.eye(FOLDS), components, axis=1)
-    deleted = jnp.concatenate([_without_folds(kde.weights, folds.label), only_own], axis=1)
     return FieldDensity(
         kernels=GaussianMixture(share * both.weights, both.means, both.covs),
-        deleted=share * deleted,
         floor=jnp.asarray(1.0 / (n + 1)),
         box=jnp.asarray(box),
         leave_one_out=_spread(left_out, kept),
-        remaining_bias=_remaining_bias(left_out, half, rate=1.0),
         hyperparameters=Hyperparameters(*widths, components, float(omega)),
         flag=too_few if n < needed else None,
     )
@@ -283,31 +240,26 @@ def _spread(left_out: np.ndarray, kept: np.ndarray) -> Array:
     return jnp.asarray(full)
 
 
-def _average(mixtures: GaussianMixture) -> GaussianMixture:
+def stack(
+    kernels: Float[np.ndarray, " m"],
+    gaussians: Float[np.ndarray, " m"],
+    kde_weight: float,
+    uniform: Float[np.ndarray, " m"],
+    n: int,
+) -> Float[np.ndarray, " m"]:
+    """Return ln φ, see the module, from its parts at m points, for n field stars."""
+    density = kde_weight * kernels + (1 - kde_weight) * gaussians
+    return np.log(density * n / (n + 1) + uniform / (n + 1))
+
+
+def average(mixtures: GaussianMixture) -> GaussianMixture:
     """Make one mixture of several [f, k]."""
     flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), mixtures)
     return GaussianMixture(flat.weights / len(mixtures.weights), flat.means, flat.covs)
 
 
-def _without_folds(weights, label) -> Array:
-    """Weights [f, k] of the kernels, k / n to each star, where each fold has been left out."""
-    left = label != np.arange(FOLDS)[:, None]
-    scale = left * left.shape[1] / left.sum(axis=1, keepdims=True)
-    return weights * jnp.repeat(jnp.asarray(scale), len(weights) // len(label), axis=1)
-
-
-def _remaining_bias(left_out, half, rate: float) -> Array:
-    """Extrapolate the learning curve from n/2 and n to ∞, where it goes as const − n^(−rate).
-
-    `half(a, b)` is ln φ of the stars b by a fit to the stars a.
-    """
-    even, odd = slice(0, None, 2), slice(1, None, 2)
-    losses = [np.mean(left_out[b] - half(a, b)) for a, b in ((even, odd), (odd, even))]
-    return jnp.asarray(max(np.mean(losses), 0.0) / (2**rate - 1))
-
-
 @jax.jit
-def _log_uniform(x, box):
+def log_uniform(x, box):
     """Return ln u: flat in magnitude and over the box's colours, then e-folding by TAIL."""
     (lo, hi), (blue, red) = box
     beyond = jnp.maximum(x[:, 1] - red, 0) + jnp.maximum(blue - x[:, 1], 0)

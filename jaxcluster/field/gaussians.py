@@ -24,6 +24,7 @@ from jaxcluster.density.mixture import GaussianMixture
 FOLDS = 5
 NARROWEST = 1e-3  # mag; below Gaia's errors. Stars listed several times have distance 0
 SHORT, LONG = 30, 500  # steps of EM, at most (Biernacki et al. 2003)
+AGAIN = 60  # where it begins at a fit to stars of the same kind
 
 
 def inside(
@@ -72,8 +73,7 @@ def fit_gaussians(
     Returns:
         The mixture with weights π_k / Z_k, so that it integrates to 1 inside the limits.
     """
-    centre, unit = x.mean(0), np.maximum(x.std(0), NARROWEST)
-    t, bounds = (x - centre) / unit, (np.asarray(limits) - centre[0]) / unit[0]
+    t, bounds, back = _standardised(x, limits)
     best, worse = (np.inf, None), 0
     for k in numbers:
         starts = [_start(t, k, rng) for _ in range(3 if k > 1 else 1)]
@@ -84,12 +84,44 @@ def fit_gaussians(
         if worse == 2:
             break
     assert best[1] is not None  # numbers is never empty
-    weights, means, covs = best[1]
-    return GaussianMixture(
-        weights=jnp.asarray(weights / inside(means[:, 0], covs[:, 0, 0], bounds)),
-        means=jnp.asarray(centre + means * unit),
-        covs=jnp.asarray(covs * unit[:, None] * unit),
-    )
+    return back(*best[1])
+
+
+def refit_gaussians(
+    x: Float[np.ndarray, "n 2"], limits: tuple[float, float], mixture: GaussianMixture
+) -> GaussianMixture:
+    """Fit as many Gaussians to other stars of the same kind, beginning at a mixture of before.
+
+    Args:
+        x: (magnitude, colour) of the stars, mag, all inside the limits.
+        limits: (lo, hi) of the magnitudes.
+        mixture: from `fit_gaussians`; its weights need not be normalised.
+    """
+    t, bounds, back = _standardised(x, limits)
+    centre, unit = _scale(x)
+    means, covs = (np.asarray(mixture.means) - centre) / unit, np.asarray(mixture.covs)
+    covs = covs / (unit[:, None] * unit)
+    weights = np.asarray(mixture.weights) * inside(means[:, 0], covs[:, 0, 0], bounds)
+    return back(*_em(t, (weights / weights.sum(), means, covs), bounds, AGAIN)[1])
+
+
+def _scale(x):
+    return x.mean(0), np.maximum(x.std(0), NARROWEST)
+
+
+def _standardised(x, limits):
+    """Stars in units of their scatter, limits in those, and what makes a mixture of parameters."""
+    centre, unit = _scale(x)
+    t, bounds = (x - centre) / unit, (np.asarray(limits) - centre[0]) / unit[0]
+
+    def back(weights, means, covs):
+        return GaussianMixture(
+            weights=jnp.asarray(weights / inside(means[:, 0], covs[:, 0, 0], bounds)),
+            means=jnp.asarray(centre + means * unit),
+            covs=jnp.asarray(covs * unit[:, None] * unit),
+        )
+
+    return t, bounds, back
 
 
 class Folds(NamedTuple):

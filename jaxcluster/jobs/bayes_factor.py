@@ -22,6 +22,7 @@ from jaxcluster.density.keys import as_key
 from jaxcluster.density.mixture import AbstractMixture
 from jaxcluster.density.precision import require_float64
 from jaxcluster.field.density import fit_field, require_finite_columns
+from jaxcluster.field.error import field_error
 from jaxcluster.field.mismatch import compare
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.fast import fast
@@ -122,11 +123,8 @@ def bayes_factor(
     field_key, sample_key = jax.random.split(as_key(key))
     say(f"field density from {len(others)} stars")
     density = fit_field(others, limits, n_stars=len(stars), key=field_key)
-    at_stars: Callable = density
-    if same_star is not None:
-        own = jnp.asarray(np.asarray(same_star)[kept])
-        at_stars = lambda stars: density.without(stars, own)  # noqa: E731
-    log_field = at_stars(stars)
+    own = None if same_star is None else np.asarray(same_star)[kept]
+    log_field = density(stars) if own is None else density.without(stars, jnp.asarray(own))
     built = build(stars, field=lambda stars: log_field, limits=limits, **options)
     null = _null_of(built)
     posterior = sampler(built, key=sample_key, progress=progress)
@@ -135,6 +133,15 @@ def bayes_factor(
     assert memberships is not None
     found = {"membership": memberships.mean(axis=0), **stellar_parameters(built, posterior, watch)}
     compiling = posterior.compile_seconds + watch.compiling
+    say("error of the field's density")
+    of_field = field_error(
+        density,
+        stars,
+        memberships,
+        log_field=np.asarray(log_field),
+        rows=own,
+        key=jax.random.fold_in(field_key, 1),
+    )
     ln10, scatter = np.log(10.0), float(np.median(posterior.draws.get("model_scatter", 0.0)))
     if table is not None and (moduli := posterior.draws.get("distance_modulus")) is not None:
         far = parallax_oddities(table, stars, found["membership"], np.asarray(moduli))
@@ -147,9 +154,8 @@ def bayes_factor(
     return BayesFactor(
         log10_bayes_factor=None if evidence is None else float((evidence - null) / ln10),
         log10_bayes_factor_error=None if error is None else float(error / ln10),
-        log10_bayes_factor_field_error=float(
-            density.standard_error(stars, found["membership"]) / ln10
-        ),
+        log10_bayes_factor_field_error=of_field.total / ln10,
+        log10_bayes_factor_field_bias=of_field.bias / ln10,
         log_evidence_field=null,
         posterior=posterior,
         members=members_table(table, stars, found),

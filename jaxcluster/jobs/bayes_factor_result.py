@@ -22,6 +22,8 @@ from jaxcluster.jobs.results import Sampled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+BIASED = 1.0  # log10 BF
+
 
 @dataclass(frozen=True, repr=False, eq=False)
 class BayesFactor(Sampled):
@@ -29,7 +31,8 @@ class BayesFactor(Sampled):
 
     log10_bayes_factor: float | None  # None where the sampler gives no evidence
     log10_bayes_factor_error: float | None  # of the sampler
-    log10_bayes_factor_field_error: float  # of the field's density, see `standard_error`
+    log10_bayes_factor_field_error: float  # of the field's density, see `field_error`
+    log10_bayes_factor_field_bias: float  # part of it: with half of the field it is so much more
     log_evidence_field: float
     posterior: Posterior
     members: Table  # the sample's rows, in the order of `stars`, and what `stellar_parameters` says
@@ -88,7 +91,15 @@ class BayesFactor(Sampled):
 
     @property
     def _field_flags(self) -> list[str]:
-        return [flag for flag in (self.field.flag, *self.mismatch.flags) if flag is not None]
+        thin, bias = None, self.log10_bayes_factor_field_bias
+        if abs(bias) > max(BIASED, 0.7 * self.log10_bayes_factor_field_error):
+            thin = (
+                f"with half of the field's stars log10 BF is {bias:+.1f}: members lie where the "
+                "field has few or none, and what its density is there decides; more field stars "
+                f"would {'raise' if bias < 0 else 'lower'} it"
+            )
+        flags = self.field.flag, *self.mismatch.flags, thin
+        return [flag for flag in flags if flag is not None]
 
     @property
     def verdict(self) -> str:
@@ -117,6 +128,7 @@ class BayesFactor(Sampled):
             "log10_bayes_factor_total_error": self.log10_bayes_factor_total_error,
             "log10_bayes_factor_error": self.log10_bayes_factor_error,
             "log10_bayes_factor_field_error": self.log10_bayes_factor_field_error,
+            "log10_bayes_factor_field_bias": self.log10_bayes_factor_field_bias,
             **posterior.summary(),
             "log_evidence_field": self.log_evidence_field,
             "n_stars": len(self.stars),
@@ -129,7 +141,6 @@ class BayesFactor(Sampled):
             "field_flag": "; ".join(self._field_flags) or None,
             "field_gap": self.mismatch.gap,
             "field_gap_error": self.mismatch.gap_error,
-            "field_remaining_bias": float(self.field.remaining_bias),
             "cpu_seconds": self.cpu_seconds,
             "compile_seconds": self.compile_seconds,
             "n_dropped_sample": self.n_dropped["sample"],
