@@ -336,7 +336,9 @@ def test_split_for_the_bayes_factor(tmp_path):
     table = simulated()
     table["membership"] = np.ma.masked_all(len(table))
     table["membership"][:4] = [0.9, 0.5, 0.2, 0.05]
-    sample, field = split(table)
+    table.remove_column("parallax_error")
+    with pytest.warns(UserWarning, match="no parallax and parallax_error of the sample"):
+        sample, field = split(table)
     assert (len(sample), len(field)) == (2, 1)
     with pytest.raises(ValueError, match="no column `membership`"):
         split(simulated())
@@ -346,6 +348,29 @@ def test_split_for_the_bayes_factor(tmp_path):
     told = run("bayes-factor", tmp_path / "x.parquet")
     assert told.exit_code == 1
     assert "--field-from-members" in told.stderr
+
+
+def test_the_field_of_a_sample_has_its_parallax():
+    """Two standard deviations, as a selection lets through, or three times as many stars."""
+    from jaxcluster.jobs.split import OWN, of_like_parallax, split
+
+    rng = np.random.default_rng(4)
+    error = rng.uniform(0.02, 0.4, 2000)
+    table = Table({"parallax": rng.uniform(0, 4, 2000), "parallax_error": error})
+    table["membership"] = np.where(np.arange(2000) < 40, 0.9, 0.0)
+    table["parallax"][:40] = 2.0 + error[:40] * rng.normal(size=40)
+    table["parallax"][1990:] = np.nan
+    sample, field = split(table)
+    assert len(sample) == 40
+    away = np.abs(field["parallax"] - 2.0) / np.hypot(field["parallax_error"], OWN)
+    assert away.max() < 3.0  # the mean is not exactly 2
+    expected = (np.abs(table["parallax"] - 2.0) / np.hypot(error, OWN) < 2.0)[40:].sum()
+    assert len(field) == pytest.approx(expected, abs=15)
+    assert len(field) > 300
+    few = of_like_parallax(sample, table[40:500])
+    assert len(few) == 300
+    assert len(of_like_parallax(table[:200], table[200:])) == 600
+    assert np.isfinite(table["parallax"][200:][of_like_parallax(table[:200], table[200:])]).all()
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,8 @@ def bayes_factor_command(
         bool,
         typer.Option(
             "--field-from-members",
-            help="TABLE is what `members` wrote: P ≥ 0.5 is the sample, P < 0.1 its field.",
+            help="TABLE is what `members` wrote: P ≥ 0.5 is the sample, P < 0.1 of like parallax "
+            "its field.",
         ),
     ] = False,
     model: Annotated[
@@ -94,8 +95,8 @@ def bayes_factor_command(
 
     The field should be stars from outside the sample that went through the same selection.
     log10 BF > 2 is the published threshold (Li, Li & Shao 2025). A field from members is what an
-    astrometric selection left over, not what it let through: for a claim, put random fields
-    through the same `members` and `bayes-factor`, and compare.
+    astrometric selection left over, cut to the sample's parallax, and not quite what it let
+    through: for a claim, put random fields through the same `members` and `bayes-factor`.
     """
     start()
     from jaxcluster.inference.samplers import sampler_of

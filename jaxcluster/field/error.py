@@ -57,7 +57,7 @@ def log_change(
         log_ratio: ln φ' / φ of each star.
     """
     changes = np.log1p(memberships * np.expm1(-log_ratio)).sum(axis=1)
-    return float(logsumexp(changes)) - math.log(len(changes))
+    return float(np.asarray(logsumexp(changes))) - math.log(len(changes))
 
 
 def halves(

@@ -49,6 +49,7 @@ from jaxcluster.inference.search import (
     FIRST,
     KEPT,
     Search,
+    clip,
     clipped,
     proposal_for,
     search,
@@ -59,7 +60,8 @@ from jaxcluster.inference.weighted_draws import Draws, effective, mean_and_error
 
 MOST = 5  # estimates
 ROUND = 960  # draws
-FITS, WALKS = 2, 5  # proposals fitted to weighted draws, and then to walkers
+# Proposals fitted to weighted draws, then to walkers, then again to what did not do as a count
+FITS, WALKS, REFITS = 2, 2, 2
 WALKERS, STEPS = 480, 18
 # Rounds that count: as many as reach error and effective draws, and where `PATIENCE` were in vain
 # only the error, but `SMALLER`, so that heavy tails may double it
@@ -125,37 +127,52 @@ def estimate(
         say(f"ln Z = {value:.2f} ± {error:.2f}, {effective(log_w):.0f} effective draws")
         return log_w
 
-    def counted(proposal: StudentMixture) -> Estimate:
+    def counted(proposal: StudentMixture, most: int) -> tuple[Estimate, np.ndarray]:
         done = []
         while True:
             z = proposal.draw(rng, ROUND, prior)
             log_prior, log_likelihood = evaluate(z)
             own = log_prior + log_likelihood - proposal.log_density(z, log_prior)
-            done.append((z, log_likelihood, note(own, True)))
-            z, log_likelihood, log_w = (np.concatenate(part) for part in zip(*done, strict=True))
+            done.append((z, log_likelihood, note(own, True), log_prior))
+            z, log_likelihood, log_w, log_prior = map(np.concatenate, zip(*done, strict=True))
             value, error = mean_and_error(log_w)
             patient = len(done) < PATIENCE
             enough = error < tolerance and effective(log_w) >= least
-            if enough or (not patient and error < SMALLER * tolerance) or len(done) == MOST_ROUNDS:
+            if enough or (not patient and error < SMALLER * tolerance) or len(done) == most:
                 break
         k_hat = tail_index(log_w)
         error *= INFLATED if k_hat > HEAVIEST else 1.0
-        return Estimate(value, error, k_hat, z, log_likelihood, log_w, rounds)
+        return Estimate(value, error, k_hat, z, log_likelihood, log_w, rounds), log_prior
+
+    def walked(proposal: StudentMixture) -> StudentMixture:
+        z = pool.z[systematic(clipped(pool, 1.0, CLIPPED), WALKERS, rng)]
+        walkers = Walkers(z, *evaluate(z))
+        for _ in range(WALKS):
+            places, log_w = walk(walkers, STEPS, proposal, evaluate, prior, rng)
+            if _settled(note(log_w, False), 0.7 * tolerance):
+                break
+            z, log_prior = (np.concatenate([one[i] for one in places]) for i in (0, 1))
+            fitted = fit_mixture(z, np.full(len(z), 1 / len(z)), log_prior, rng)
+            proposal = mixed([(1.0 - KEPT, fitted.widened()), (KEPT, hills)])
+        return proposal
 
     for _ in range(FITS):
         proposal = proposal_for(pool, hills, 5 * CLIPPED, rng)
         if _settled(note(pool.add(proposal, ROUND, rng), False), tolerance):
-            return counted(proposal)
-    z = pool.z[systematic(clipped(pool, 1.0, CLIPPED), WALKERS, rng)]
-    walkers = Walkers(z, *evaluate(z))
-    for _ in range(WALKS):
-        places, log_w = walk(walkers, STEPS, proposal, evaluate, prior, rng)
-        if _settled(note(log_w, False), 0.7 * tolerance):
             break
-        z, log_prior = (np.concatenate([one[i] for one in places]) for i in (0, 1))
-        fitted = fit_mixture(z, np.full(len(z), 1 / len(z)), log_prior, rng)
+    else:
+        proposal = walked(proposal)
+    for _ in range(REFITS):
+        one, log_prior = counted(proposal, PATIENCE)
+        if one.tail_index <= HEAVIEST and one.error < tolerance:
+            return one
+        # a draw of large weight says where the proposal is too thin
+        rounds[-len(one.z) // ROUND :] = [
+            (*each[:2], False) for each in rounds[-len(one.z) // ROUND :]
+        ]
+        fitted = fit_mixture(one.z, clip(one.log_weights, 5 * CLIPPED), log_prior, rng)
         proposal = mixed([(1.0 - KEPT, fitted.widened()), (KEPT, hills)])
-    return counted(proposal)
+    return counted(proposal, MOST_ROUNDS)[0]
 
 
 def agreeing(estimates: list[Estimate], tolerance: float) -> list[Estimate]:
@@ -167,7 +184,8 @@ def agreeing(estimates: list[Estimate], tolerance: float) -> list[Estimate]:
             agree.append(one)
         elif len(agree) == 1:
             break  # the highest one is not confirmed
-    return agree
+    light = [one for one in agree if one.tail_index <= HEAVIEST]
+    return light if len(light) > 1 else agree  # one with a heavy tail has confirmed the others
 
 
 def together(estimates: list[Estimate]) -> tuple[float, float]:
