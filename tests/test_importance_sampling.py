@@ -12,20 +12,14 @@ from scipy.stats import multivariate_normal, multivariate_t, norm
 from scipy.stats import t as student
 
 import jaxcluster as jc
-from jaxcluster.inference import checkpoint, evaluate
+from jaxcluster.inference import checkpoint, estimate, evaluate
 from jaxcluster.inference import importance as importance_sampling
 from jaxcluster.inference.climb import climb, curvature, gradients
 from jaxcluster.inference.compile import Stopwatch
+from jaxcluster.inference.estimate import Estimate, agreeing, disagreement, together
 from jaxcluster.inference.evaluate import Evaluate
 from jaxcluster.inference.flat import Flat
-from jaxcluster.inference.importance import (
-    Estimate,
-    NotConvergedError,
-    agreeing,
-    disagreement,
-    importance,
-    together,
-)
+from jaxcluster.inference.importance import NotConvergedError, importance
 from jaxcluster.inference.posterior import systematic
 from jaxcluster.inference.search import LIGHT, WIDER, about
 from jaxcluster.inference.student_mixture import NU, StudentMixture, fit_mixture
@@ -209,8 +203,9 @@ def test_says_so_where_modes_are_too_many():
 
 
 def test_falls_back_to_nested_and_says_why(monkeypatch):
-    monkeypatch.setattr(importance_sampling, "MOST_ROUNDS", 1)
-    monkeypatch.setattr(importance_sampling, "WALKS", 1)
+    monkeypatch.setattr(estimate, "MOST_ROUNDS", 1)
+    monkeypatch.setattr(estimate, "WALKS", 1)
+    monkeypatch.setattr(estimate, "REFITS", 0)
     model = jc.Model.from_likelihood(box(2, 5.0), lambda p: dist.Normal(0, 1).log_prob(p["x"]))
     lines = []
     run = jc.fast(model, key=jax.random.key(0), tolerance=1e-4, live=50, progress=lines.append)
@@ -342,10 +337,10 @@ def test_first_draws_lie_around_the_ends_as_the_posterior_falls_off():
 
 
 def test_an_estimate_far_below_does_not_count(monkeypatch):
-    estimate, found = importance_sampling.estimate, []
+    original, found = importance_sampling.estimate, []
 
     def lost_at_first(*arguments):
-        one = estimate(*arguments)
+        one = original(*arguments)
         lower = {"log_evidence": one.log_evidence - 1.0, "log_weights": one.log_weights - 1.0}
         found.append(one._replace(**lower) if not found else one)
         return found[-1]
