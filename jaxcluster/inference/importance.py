@@ -10,8 +10,7 @@ count. A mode that nobody sampled cannot show in the weights of its own pool; th
 miss the same one is what remains. All that agree give Z together, and have to reach error and
 effective draws. Where they scatter by more than their weights say, that is the error, and where the
 tail of weights is too heavy for errors to be believed (Pareto k̂ > 0.7; Vehtari et al. 2024), as
-for many fields without a cluster, an estimate confirms others if two without such a tail agree,
-and else counts with twice its error.
+for most fields without a cluster, the error is doubled.
 """
 
 import math

@@ -56,19 +56,15 @@ def power(draws: Draws, least: int) -> float:
     return 1.0 if enough(0.0) else math.exp(_bisect(math.log(1e-14), 0.0, enough))
 
 
-def clip(log_w: Float[np.ndarray, " n"], least: int) -> Float[np.ndarray, " n"]:
-    """Weights that sum to 1, the largest clipped so that `least` draws are effective."""
+def clipped(draws: Draws, beta: float, least: int) -> Float[np.ndarray, " n"]:
+    """Weights towards prior × L^β, the largest clipped so that `least` draws are effective."""
+    log_w = draws.log_weights(beta)
     if effective(log_w) < least:
         low = np.sort(log_w)[-least]
         log_w = np.minimum(
             log_w, _bisect(low, log_w.max(), lambda c: effective(np.minimum(log_w, c)) >= least)
         )
     return np.exp(log_w - logsumexp(log_w))
-
-
-def clipped(draws: Draws, beta: float, least: int) -> Float[np.ndarray, " n"]:
-    """The same of weights towards prior × L^β."""
-    return clip(draws.log_weights(beta), least)
 
 
 def _fit(draws: Draws, beta: float, least: int, rng, numbers=NUMBERS) -> StudentMixture:
