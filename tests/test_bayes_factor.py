@@ -1,6 +1,7 @@
 """Cluster against field: a simulated cluster is found, field stars are not."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -99,6 +100,16 @@ def test_summary_has_its_keys_and_is_json(cluster):
     assert summary["log10_bayes_factor_error"] == pytest.approx(
         summary["log_evidence_error"] / np.log(10.0)
     )
+
+
+def test_where_the_field_is_thin_it_is_said(cluster):
+    error = cluster.log10_bayes_factor_field_error
+    assert abs(cluster.log10_bayes_factor_field_bias) <= error
+    told = replace(cluster, log10_bayes_factor_field_bias=-3.0, log10_bayes_factor_field_error=3.5)
+    assert any("log10 BF is -3.0: members lie" in flag and "raise" in flag for flag in told.flags)
+    assert "field density flagged" in told.verdict
+    noisy = replace(told, log10_bayes_factor_field_error=9.0)
+    assert not any("members lie" in flag for flag in noisy.flags)
 
 
 def test_distance_is_recovered(cluster):

@@ -21,9 +21,9 @@ from jaxcluster.inference.walk import Walkers, walk
 from jaxcluster.inference.weighted_draws import Draws, effective, mean_and_error, tail_index
 
 ROUND = 960  # draws
-# Proposals fitted to weighted draws, and then to walkers. With two of these, counts that had a heavy
-# tail fitted anew, and estimates with one left out where two without agreed, one of four seeds lost
-# 0.8 nat of the weak candidate, at the same cost
+# Proposals fitted to weighted draws, and then to walkers. With two of these, a proposal fitted anew
+# where counts had a heavy tail, and such estimates left out where two others agreed, one of four
+# seeds lost 0.8 nat of the weak candidate, at the same cost
 FITS, WALKS = 2, 5
 WALKERS, STEPS = 480, 18
 # Rounds that count: as many as reach error and effective draws, and where `PATIENCE` were in vain
@@ -88,7 +88,7 @@ def estimate(
             log_prior, log_likelihood = evaluate(z)
             own = log_prior + log_likelihood - proposal.log_density(z, log_prior)
             done.append((z, log_likelihood, note(own, True)))
-            z, log_likelihood, log_w = map(np.concatenate, zip(*done, strict=True))
+            z, log_likelihood, log_w = (np.concatenate(part) for part in zip(*done, strict=True))
             value, error = mean_and_error(log_w)
             patient = len(done) < PATIENCE
             enough = error < tolerance and effective(log_w) >= least
