@@ -2,9 +2,9 @@
 
 An astrometric selection lets stars of one parallax through, within errors that grow with magnitude.
 What it leaves over are stars of all parallaxes: with these as field, 80 field stars of one place in
-proper motion and parallax are 0.3 to 0.4 nat each worse explained than by those of like parallax
-(24 random places in three real fields, `benchmarks/null places`), which is a cluster of 30 nat
-that is not there.
+proper motion and parallax are 0.30 to 0.37 nat each worse explained than by those of like parallax
+(24 random places in three real fields, `benchmarks/null places`), up to 30 nat that a
+cluster could take which is not there.
 """
 
 import warnings
