@@ -337,7 +337,7 @@ def test_split_for_the_bayes_factor(tmp_path):
     table["membership"] = np.ma.masked_all(len(table))
     table["membership"][:4] = [0.9, 0.5, 0.2, 0.05]
     table.remove_column("parallax_error")
-    with pytest.warns(UserWarning, match="no parallax and parallax_error of the sample"):
+    with pytest.warns(UserWarning, match="no parallaxes with their errors"):
         sample, field = split(table)
     assert (len(sample), len(field)) == (2, 1)
     with pytest.raises(ValueError, match="no column `membership`"):
@@ -367,6 +367,11 @@ def test_the_field_of_a_sample_has_its_parallax():
     expected = (np.abs(table["parallax"] - 2.0) / np.hypot(error, OWN) < 2.0)[40:].sum()
     assert len(field) == pytest.approx(expected, abs=15)
     assert len(field) > 300
+    vizier = Table(
+        {"Plx": table["parallax"] / 1000, "e_Plx": error, "membership": table["membership"]}
+    )
+    vizier["Plx"].unit, vizier["e_Plx"].unit = "arcsec", "mas"
+    assert len(split(vizier)[1]) == len(field)
     few = of_like_parallax(sample, table[40:500])
     assert len(few) == 300
     assert len(of_like_parallax(table[:200], table[200:])) == 600

@@ -1,13 +1,14 @@
 """Importance sampling where it is hard: narrow modes, spikes, tails, weak candidates and nulls.
 
-    python -m benchmarks.evidence.weak targets [SEEDS [NAME ...]]  closed forms in 8 dimensions
+    python -m benchmarks.evidence.weak targets [SEEDS [NAME ...]]  closed forms, 7 or 8 dimensions
+    python -m benchmarks.evidence.weak nested [SEEDS [NAME ...]]   the same, nested sampling
     python -m benchmarks.evidence.weak weak|null [SEEDS [FIRST]]   100 simulated stars, 96 × 6 cells
 
 Targets, in a box of half side H = 10: two Gaussians of width 1 at ∓5, the second with 30 % and
 narrower by a factor in some of the dimensions; a slab with a spike of σ = 0.03 H that has 90 %; a
-product of Cauchys; a banana; six effects of a common scale, which is uniform in the logarithm from
-1e-4 to 10 (a funnel). `weak`: 17 true members of 100 (key 102), `null`: none (key 100), one
-field density each. Importance sampling alone; what it refuses the default gives to nested sampling.
+product of Cauchys; a banana; six effects of a common scale (funnels, `FUNNELS`). `weak`: 17 true
+members of 100 (key 102), `null`: none (key 100), one field density each. But for `nested` it is
+importance sampling alone; what it refuses the default gives to nested sampling.
 """
 
 import sys
@@ -18,7 +19,9 @@ import numpy as np
 import numpyro
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import cauchy, norm
-from numpyro.distributions import LogUniform, Normal, Uniform
+from numpyro.distributions import HalfCauchy, HalfNormal, LogNormal, LogUniform, Normal, Uniform
+from numpyro.handlers import reparam
+from numpyro.infer.reparam import LocScaleReparam
 from scipy.integrate import quad
 from scipy.stats import cauchy as exact_cauchy
 
@@ -70,30 +73,47 @@ TARGETS = {
 }
 
 
-MEASURED = np.array([0.3, -1.2, 0.8, 0.1, -0.5, 1.6])  # with errors of 1
+MEASURED = np.array([0.3, -1.2, 0.8, 0.1, -0.5, 1.6])
+# prior of the scale, error of the measurements, and whether the effects are sampled in its units
+LOGARITHMIC = LogUniform(1e-4, 10.0)
+FUNNELS = {
+    "funnel": (LOGARITHMIC, 1.0, False),
+    "non-centred": (LOGARITHMIC, 1.0, True),
+    "error 3": (LOGARITHMIC, 3.0, False),
+    "error 0.1": (LOGARITHMIC, 0.1, False),
+    "half-normal": (HalfNormal(1.0), 1.0, False),
+    "half-Cauchy": (HalfCauchy(1.0), 3.0, False),
+    "log-normal": (LogNormal(0.0, 2.0), 0.1, False),
+}
 
 
-def funnel() -> tuple[jc.Model, float]:
-    """Model of the effects, and ln Z by quadrature over the scale."""
-    low, high = np.log(1e-4), np.log(10.0)
+def funnel(scale, error: float, apart: bool) -> tuple[jc.Model, float]:
+    """Model of the effects, and ln Z by quadrature over ln of their scale."""
 
     def prior():
-        scale = numpyro.sample("scale", LogUniform(1e-4, 10.0))
-        return {"effects": numpyro.sample("effects", Normal(jnp.zeros(6), scale).to_event(1))}
+        tau = numpyro.sample("scale", scale)
+        return {"effects": numpyro.sample("effects", Normal(jnp.zeros(6), tau).to_event(1))}
 
     def at(log_scale):
-        return norm.pdf(MEASURED, 0.0, np.hypot(1.0, np.exp(log_scale))).prod() / (high - low)
+        tau = np.exp(log_scale)
+        return norm.pdf(MEASURED, 0.0, np.hypot(error, tau)).prod() * tau * exp_log_prob(tau)
+
+    def exp_log_prob(tau):
+        return float(jnp.exp(scale.log_prob(tau)))
 
     def terms(p):
-        return norm.logpdf(MEASURED, p["effects"])
+        return norm.logpdf(MEASURED, p["effects"], error)
 
-    return jc.Model.from_likelihood(prior, terms), float(np.log(quad(at, low, high)[0]))
+    ends = (1.000001e-4, 9.99999) if scale is LOGARITHMIC else (np.exp(-25.0), np.exp(12.0))
+    truth = quad(at, *np.log(ends), limit=500, epsabs=0.0)[0]
+    program = reparam(prior, config={"effects": LocScaleReparam(0)}) if apart else prior
+    return jc.Model.from_likelihood(program, terms), float(np.log(truth))
 
 
 def target(name: str) -> tuple[jc.Model, float]:
     """Model of a target and its ln Z."""
-    if name == "funnel":
-        return funnel()
+    if name in FUNNELS:
+        return funnel(*FUNNELS[name])
     density, truth = TARGETS[name]
     prior = {"x": Uniform(-H, H).expand([D]).to_event(1)}
     return jc.Model.from_likelihood(prior, lambda p: density(p["x"])[None]), truth
@@ -113,14 +133,17 @@ def candidate(what: str) -> jc.Model:
     return load_model("mimo_cmd")(stars, field=density, limits=LIMITS, **cells)
 
 
-def compare(row, name: str, model: jc.Model, seeds: range, truth: float | None) -> None:
+def compare(row, name: str, model: jc.Model, seeds: range, truth: float | None, sampler) -> None:
     """One row; without a truth, ln Z is that over the null, and errors count from the median."""
     runs, refused = [], []
     for seed in seeds:
         try:
-            runs.append(jc.importance(model, key=seed))
+            runs.append(sampler(model, key=seed))
         except NotConvergedError as failure:
             refused.append(failure.account["cpu_seconds"])
+        except ValueError as error:
+            print(f"{name}: {error}", flush=True)
+            return
     found = np.array([run.log_evidence for run in runs]) - (truth or model.null or 0.0)
     error = found if truth is not None else found - np.median(found)
     quoted = np.sqrt(np.mean([run.log_evidence_error**2 for run in runs]))
@@ -140,7 +163,7 @@ def main() -> None:
     """Run what the command line asks for."""
     what, *rest = sys.argv[1:] or [""]
     seeds = int(rest[0]) if rest else 20
-    if what not in ("targets", "weak", "null"):
+    if what not in ("targets", "nested", "weak", "null"):
         raise SystemExit(__doc__)
     keep_compiled()
     columns = (
@@ -154,13 +177,14 @@ def main() -> None:
         "of refused",
     )
     row = header("problem", *columns)
-    if what == "targets":
-        for name in rest[1:] or [*TARGETS, "funnel"]:
+    if what in ("targets", "nested"):
+        sampler = jc.nested if what == "nested" else jc.importance
+        for name in rest[1:] or [*TARGETS, *FUNNELS]:
             model, truth = target(name)
-            compare(row, name, model, range(seeds), truth)
+            compare(row, name, model, range(seeds), truth, sampler)
     else:
         first = int(rest[1]) if len(rest) > 1 else 0
-        compare(row, what, candidate(what), range(first, first + seeds), None)
+        compare(row, what, candidate(what), range(first, first + seeds), None, jc.importance)
 
 
 if __name__ == "__main__":

@@ -44,10 +44,8 @@ def sample_of(name: str, density: jc.FieldDensity, like: jc.Stars) -> jc.Stars:
     stars = draw_from(density, like, STARS - number, np.random.default_rng(5), LIMITS)
     x, noise = np.asarray(stars.x), np.asarray(stars.noise)
     if number:
-        truth, grid = (
-            {**TRUTH, **changes, "field_fraction": 0.0},
-            jc.load_grid("parsec", ("G", "BP", "RP")),
-        )
+        grid = jc.load_grid("parsec", ("G", "BP", "RP"))
+        truth = {**TRUTH, **changes, "field_fraction": 0.0}
         members = jc.from_table(simulate_cluster(jax.random.key(7), number, truth, grid, LIMITS))
         x, noise = np.concatenate([x, members.x]), np.concatenate([noise, members.noise])
     order = np.argsort(x[:, 0])

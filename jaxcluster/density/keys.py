@@ -1,4 +1,4 @@
-"""Random keys from integers."""
+"""Random keys from integers, and numpy's generators from keys."""
 
 import jax
 import numpy as np
@@ -20,3 +20,12 @@ def as_key(key: PRNGKeyArray | int) -> PRNGKeyArray:
     if isinstance(key, jax.Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
         return key
     raise TypeError(f"key: expected an integer seed or jax.random.key(seed), found {key!r}")
+
+
+def generator(key: PRNGKeyArray | int) -> np.random.Generator:
+    """Return numpy's generator of a JAX key or an integer seed, for what is not compiled.
+
+    Raises:
+        TypeError: neither of them.
+    """
+    return np.random.default_rng(np.asarray(jax.random.key_data(as_key(key))).ravel())

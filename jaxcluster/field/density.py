@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from jaxcluster.density.keys import generator
 from jaxcluster.density.mixture import AbstractDensity, GaussianMixture
 from jaxcluster.density.stars import Stars
 from jaxcluster.field import gaussians as truncated_mixture
@@ -157,8 +158,7 @@ def fit_field(
         field: stars *outside* the sample, columns (magnitude, colour), mag; cut to the limits
             here.
         limits: magnitude limits (lo, hi) of the sample.
-        n_stars: number of stars in the sample. Below max(300, 3 n_stars) field stars the result
-            is flagged.
+        n_stars: number of stars in the sample. Below `needed_stars` the result is flagged.
         key: random key, for the starts of the Gaussian mixture and the folds.
 
     Raises:
@@ -167,7 +167,7 @@ def fit_field(
     """
     kept, x, box = _select(field, limits)
     n = len(x)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    rng = generator(key)
     uniform = np.exp(np.asarray(log_uniform(x, box), float))
 
     widths = kernel_density.choose_widths(x, limits, uniform)
@@ -180,7 +180,7 @@ def fit_field(
     stacks = [stack(kernels_out, folds.left_out, omega, uniform, n) for omega in omegas]
     omega, left_out = max(zip(omegas, stacks, strict=True), key=lambda pair: pair[1].sum())
 
-    needed = max(300, 3 * n_stars)
+    needed = needed_stars(n_stars)
     too_few = (
         f"{n} field stars for {n_stars} stars: below {needed} the error of the field density "
         "reaches several in log10 of the Bayes factor; take a wider annulus"
@@ -199,6 +199,11 @@ def fit_field(
         hyperparameters=Hyperparameters(*widths, components, float(omega)),
         flag=too_few if n < needed else None,
     )
+
+
+def needed_stars(n_stars: int) -> int:
+    """Return how many field stars a sample of n needs: three times as many, and at least 300."""
+    return max(300, 3 * n_stars)
 
 
 def require_finite_columns(stars: Stars) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 from scipy.special import logsumexp
 
-from jaxcluster.density.keys import as_key
+from jaxcluster.density.keys import generator
 from jaxcluster.density.mixture import GaussianMixture
 from jaxcluster.density.stars import Stars
 from jaxcluster.field.density import LEAST, FieldDensity, average, log_uniform, stack
@@ -82,7 +82,7 @@ def halves(
     neighbours, metric, scale, components, kde_weight = field.hyperparameters
     if components == 0:
         raise ValueError("field: expected a density from fit_field, found published_kde's")
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(as_key(key))).ravel())
+    rng = generator(key)
     low, high = np.asarray(field.limits).tolist()
     x, at = np.asarray(field.x), np.asarray(stars.x, float)
     if rows is not None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 from scipy.special import ndtr
 
 from jaxcluster.density.gaussian import log_density
@@ -73,7 +73,7 @@ def fit_gaussians(
     Returns:
         The mixture with weights π_k / Z_k, so that it integrates to 1 inside the limits.
     """
-    t, bounds, back = _standardised(x, limits)
+    centre, unit, t, bounds = _standardised(x, limits)
     best, worse = (np.inf, None), 0
     for k in numbers:
         starts = [_start(t, k, rng) for _ in range(3 if k > 1 else 1)]
@@ -84,7 +84,7 @@ def fit_gaussians(
         if worse == 2:
             break
     assert best[1] is not None  # numbers is never empty
-    return back(*best[1])
+    return _in_magnitudes(best[1], centre, unit, bounds)
 
 
 def refit_gaussians(
@@ -97,31 +97,28 @@ def refit_gaussians(
         limits: (lo, hi) of the magnitudes.
         mixture: from `fit_gaussians`; its weights need not be normalised.
     """
-    t, bounds, back = _standardised(x, limits)
-    centre, unit = _scale(x)
-    means, covs = (np.asarray(mixture.means) - centre) / unit, np.asarray(mixture.covs)
-    covs = covs / (unit[:, None] * unit)
+    centre, unit, t, bounds = _standardised(x, limits)
+    means = (np.asarray(mixture.means) - centre) / unit
+    covs = np.asarray(mixture.covs) / (unit[:, None] * unit)
     weights = np.asarray(mixture.weights) * inside(means[:, 0], covs[:, 0, 0], bounds)
-    return back(*_em(t, (weights / weights.sum(), means, covs), bounds, AGAIN)[1])
-
-
-def _scale(x):
-    return x.mean(0), np.maximum(x.std(0), NARROWEST)
+    _, parameters = _em(t, (weights / weights.sum(), means, covs), bounds, AGAIN)
+    return _in_magnitudes(parameters, centre, unit, bounds)
 
 
 def _standardised(x, limits):
-    """Stars in units of their scatter, limits in those, and what makes a mixture of parameters."""
-    centre, unit = _scale(x)
-    t, bounds = (x - centre) / unit, (np.asarray(limits) - centre[0]) / unit[0]
+    """Mean and scatter of the stars, and stars and limits in their units."""
+    centre, unit = x.mean(0), np.maximum(x.std(0), NARROWEST)
+    return centre, unit, (x - centre) / unit, (np.asarray(limits) - centre[0]) / unit[0]
 
-    def back(weights, means, covs):
-        return GaussianMixture(
-            weights=jnp.asarray(weights / inside(means[:, 0], covs[:, 0, 0], bounds)),
-            means=jnp.asarray(centre + means * unit),
-            covs=jnp.asarray(covs * unit[:, None] * unit),
-        )
 
-    return t, bounds, back
+def _in_magnitudes(parameters, centre, unit, bounds) -> GaussianMixture:
+    """Return the mixture of parameters in those units, its weights divided by Z."""
+    weights, means, covs = parameters
+    return GaussianMixture(
+        weights=jnp.asarray(weights / inside(means[:, 0], covs[:, 0, 0], bounds)),
+        means=jnp.asarray(centre + means * unit),
+        covs=jnp.asarray(covs * unit[:, None] * unit),
+    )
 
 
 class Folds(NamedTuple):
@@ -129,12 +126,10 @@ class Folds(NamedTuple):
 
     Attributes:
         mixtures: one of each fold, stacked.
-        label: fold of each star, which its own mixture has not seen.
         left_out: density at each star of the mixture that has not seen it.
     """
 
     mixtures: GaussianMixture
-    label: Int[np.ndarray, " n"]
     left_out: Float[np.ndarray, " n"]
 
 
@@ -158,7 +153,7 @@ def fit_folds(
         out = label == f
         fits.append(fit_gaussians(x[~out], limits, [components], rng))
         left_out[out] = evaluate(x[out], fits[-1])
-    return Folds(jax.tree.map(lambda *a: jnp.stack(a), *fits), label, left_out)
+    return Folds(jax.tree.map(lambda *a: jnp.stack(a), *fits), left_out)
 
 
 def _em(t, parameters: tuple[Any, Any, Any], limits, steps: int):

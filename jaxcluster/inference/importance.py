@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 from scipy.special import logsumexp
 
-from jaxcluster.density.keys import as_key
+from jaxcluster.density.keys import as_key, generator
 from jaxcluster.inference.checkpoint import Checkpoint
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.estimate import Estimate, agreeing, disagreement, estimate, together
@@ -91,7 +91,7 @@ def importance(
     watch, key = Stopwatch(), as_key(key)
     flat = Flat(model)
     prior_key, seed_key = jax.random.split(key)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(seed_key)).ravel())
+    rng = generator(seed_key)
     said, stage = time.monotonic(), ""
 
     def say(line: str) -> None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from jaxcluster.density.keys import as_key
+from jaxcluster.density.keys import as_key, generator
 from jaxcluster.inference.checkpoint import Checkpoint
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.evidence import integrate
@@ -70,7 +70,7 @@ def nested(
     size = sum(leaf[0].size for leaf in jax.tree.leaves(first))
     init, move = slice_sampler(flat, inner_steps or max(5, 3 * size), batch)
     start = watch.compile(init, first)
-    state, impossible = _possible(flat, start, start(first), init_key)
+    state, impossible, evaluations = _possible(flat, start, start(first), init_key)
     if _level(state):
         height = float(state.particles.loglikelihood[0])
         raise ValueError(
@@ -96,7 +96,7 @@ def nested(
 
     per_chunk = 5
     run = watch.compile(chunk, state, jax.random.split(run_key, per_chunk))
-    dead, evaluations, said = [], live + impossible, time.monotonic()
+    dead, said = [], time.monotonic()
     kept = Checkpoint(
         checkpoint,
         "nested",
@@ -147,7 +147,7 @@ def nested(
     birth = np.concatenate([*[part[2].ravel() for part in dead], alive.loglikelihood_birth])
     birth = np.where(np.isnan(birth), -np.inf, birth)
     order = np.argsort(log_l, kind="stable")
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(draw_key)).ravel())
+    rng = generator(draw_key)
     result = integrate(log_l[order], birth[order], rng, impossible)
 
     n = int(min(draws, max(result.ess, 100)))
@@ -174,17 +174,18 @@ def nested(
 
 def _level(state: Any) -> bool:
     """Whether no live point is higher than another: nothing is left to climb."""
-    return float(jnp.ptp(state.particles.loglikelihood)) == 0.0
+    return bool(np.ptp(np.asarray(state.particles.loglikelihood)) == 0.0)
 
 
-def _possible(flat: Flat, start: Callable, state: Any, key: PRNGKeyArray) -> tuple[Any, int]:
+def _possible(flat: Flat, start: Callable, state: Any, key: PRNGKeyArray) -> tuple[Any, int, int]:
     """Replace live points of likelihood zero by further draws from the prior.
 
     A live point of likelihood zero is wasted, and a prior half of which is impossible (periods
     longer than the data, negative variances) is common.
 
     Returns:
-        The state, and how many draws had a likelihood of zero before the last that has not.
+        The state, how many draws had a likelihood of zero before the last that has not, and how
+        many likelihoods it took.
     """
     live = len(state.particles.loglikelihood)
     drawn = [state.particles]
@@ -193,8 +194,11 @@ def _possible(flat: Flat, start: Callable, state: Any, key: PRNGKeyArray) -> tup
         log_l = np.asarray(together.loglikelihood)
         possible = np.flatnonzero(np.isfinite(log_l))[:live]
         if len(possible) == live:
-            chosen = jax.tree.map(lambda a, rows=possible: a[rows], together)
-            return start(chosen.position), int(possible[-1]) + 1 - live
+            if len(drawn) == 1:
+                return state, 0, live
+            # again, for the step lengths that go with them
+            chosen = jax.tree.map(lambda a, rows=possible: a[rows], together.position)
+            return start(chosen), int(possible[-1]) + 1 - live, len(log_l) + live
         if len(drawn) == MOST_DRAWN:
             require_finite(log_l)
             raise ValueError(

@@ -91,14 +91,15 @@ class BayesFactor(Sampled):
 
     @property
     def _field_flags(self) -> list[str]:
-        thin, bias = None, self.log10_bayes_factor_field_bias
-        if abs(bias) > max(BIASED, 0.7 * self.log10_bayes_factor_field_error):
-            thin = (
-                f"with half of the field's stars log10 BF is {bias:+.1f}: members lie where the "
-                "field has few or none, and what its density is there decides; more field stars "
-                f"would {'raise' if bias < 0 else 'lower'} it"
+        biased, bias = None, self.log10_bayes_factor_field_bias
+        # more than the scatter √(error² − bias²)
+        if abs(bias) > max(BIASED, self.log10_bayes_factor_field_error / math.sqrt(2.0)):
+            biased = (
+                f"half of the field's stars change log10 BF by {bias:+.1f}: it depends on how many "
+                f"there are, and more of them would {'raise' if bias < 0 else 'lower'} it (members "
+                "lie where the field is thin, or its density changes fast)"
             )
-        flags = self.field.flag, *self.mismatch.flags, thin
+        flags = self.field.flag, *self.mismatch.flags, biased
         return [flag for flag in flags if flag is not None]
 
     @property

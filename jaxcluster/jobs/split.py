@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from jaxcluster.catalogue.tables import read_table
+from jaxcluster.catalogue.tables import Reader, read_table
+from jaxcluster.field.density import needed_stars
 
 SAMPLE, FIELD = 0.5, 0.1  # least membership of the sample, and what is above the field's
 WITHIN = 2.0  # standard deviations of parallax
 OWN = 0.03  # mas; of Gaia's zero point over the sky and the sample's own scatter
-LEAST, TIMES = 300, 3  # field stars that a density needs, and as many times those of the sample
 
 
 def split(source: Any) -> tuple[Table, Table]:
@@ -39,15 +39,14 @@ def split(source: Any) -> tuple[Table, Table]:
             f"{source}: no column `membership`; --field-from-members takes what "
             "`jaxcluster members … --out` wrote"
         )
-    membership = np.ma.filled(np.ma.asarray(table["membership"], float), np.nan)
+    membership = Reader(table).numbers("membership", None)
     sample, field = table[membership >= SAMPLE], table[membership < FIELD]
     for name, part, bar in (("sample", sample, f"P ≥ {SAMPLE}"), ("field", field, f"P < {FIELD}")):
         if len(part) == 0:
             raise ValueError(f"{source}: no star has {bar}, the {name} is empty")
-    named = {"parallax", "parallax_error"} <= set(table.colnames)
-    if not named or not np.isfinite(_numbers(sample, "parallax")).any():
+    if not all(np.isfinite(np.divide(*_parallaxes(part))).any() for part in (sample, field)):
         warnings.warn(
-            f"no parallax and parallax_error of the sample: the field is every star with P < "
+            "no parallaxes with their errors: the field is every star with P < "
             f"{FIELD}, of any distance, and may make a cluster of what the selection let through",
             stacklevel=2,
         )
@@ -58,22 +57,25 @@ def split(source: Any) -> tuple[Table, Table]:
 def of_like_parallax(sample: Table, field: Table) -> np.ndarray:
     """Rows of the field whose parallax is the sample's to within `WITHIN` standard deviations.
 
-    Where they are fewer than 300, or than three times the sample, the nearest ones up to that
-    number: a density from too few stars is worse than one from other distances.
+    Where they are fewer than `needed_stars`, the nearest ones up to that number: a density from
+    too few stars is worse than one from other distances.
 
     Args:
-        sample: with `parallax` and `parallax_error` [mas].
+        sample: with parallaxes and their errors, under any name that `from_table` knows.
         field: the same.
     """
-    values, errors = (_numbers(sample, name) for name in ("parallax", "parallax_error"))
-    known = np.isfinite(values) & (errors > 0)
+    values, errors = _parallaxes(sample)
+    known = np.isfinite(values / errors)
     mean = np.average(values[known], weights=1.0 / (errors[known] ** 2 + OWN**2))
-    away = np.abs(_numbers(field, "parallax") - mean)
-    away = away / np.hypot(_numbers(field, "parallax_error"), OWN)
+    values, errors = _parallaxes(field)
+    away = np.abs(values - mean) / np.hypot(errors, OWN)
     away = np.where(np.isfinite(away), away, np.inf)
-    needed = min(max(LEAST, TIMES * len(sample)), int(np.isfinite(away).sum()))
-    return np.flatnonzero(away <= max(WITHIN, np.sort(away)[needed - 1] if needed else np.inf))
+    needed = min(needed_stars(len(sample)), int(np.isfinite(away).sum()))
+    return np.flatnonzero(away <= max(WITHIN, np.sort(away)[needed - 1]))
 
 
-def _numbers(table: Table, name: str) -> np.ndarray:
-    return np.ma.filled(np.ma.asarray(table[name], float), np.nan)
+def _parallaxes(table: Table) -> tuple[np.ndarray, np.ndarray]:
+    """Parallaxes and their errors [mas], NaN where there are none."""
+    read = Reader(table)
+    error = read.error("parallax")
+    return read.value("parallax"), np.full(len(table), np.nan) if error is None else error[1]

@@ -13,6 +13,7 @@ import numpy as np
 from astropy.table import Table, vstack
 from jaxtyping import Float, PRNGKeyArray
 
+from jaxcluster.density.keys import generator
 from jaxcluster.population.cells import MIN_MASS_RATIO
 from jaxcluster.population.isochrone import Isochrone, IsochroneGrid
 from jaxcluster.population.mass_function import MassFunction
@@ -131,12 +132,8 @@ def simulate_field(
     log age U(8.5, 10.1), [M/H] N(−0.15, 0.25), distance ∝ d² dd, A_V = 0.4 mag/kpc ± 30 %, mass
     slope −2.3, half of the systems binaries. One draw of populations serves all stars of a key.
     """
-    rng = _generator(key)
+    rng = generator(key)
     return _field_stars(rng, n, _disc(rng, grid, n_populations, distances), limits)
-
-
-def _generator(key: PRNGKeyArray) -> np.random.Generator:
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
 
 
 def _disc(rng, grid: IsochroneGrid, n_populations: int = 150, distances=(0.0, 8.0)) -> list:
@@ -196,7 +193,7 @@ def simulate_cluster(
             raise ValueError(
                 f"{name} = {parameters[name]:g}: isochrones {grid.name} cover {low:g} to {high:g}"
             )
-    rng = _generator(key)
+    rng = generator(key)
     n_field = rng.binomial(n, parameters["field_fraction"])
     isochrone = grid.isochrone(parameters["log_age"], parameters["metallicity"], parameters["a_v"])
 
@@ -228,7 +225,7 @@ def simulate_pair(
     """
     sample = simulate_cluster(key, n, parameters, grid, limits)
     # the contaminants' populations, other stars: a star of both tables would be its own neighbour
-    populations = _disc(_generator(jax.random.fold_in(key, 1)), grid)
-    field = _field_stars(_generator(jax.random.fold_in(key, 2)), n_field, populations, limits)
+    populations = _disc(generator(jax.random.fold_in(key, 1)), grid)
+    field = _field_stars(generator(jax.random.fold_in(key, 2)), n_field, populations, limits)
     field.add_column(np.arange(n_field, dtype=np.int64) + 10**9, name="source_id", index=0)
     return sample, field

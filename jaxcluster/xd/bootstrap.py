@@ -26,6 +26,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from jaxcluster.density.keys import generator
 from jaxcluster.density.mixture import GaussianMixture
 from jaxcluster.density.stars import Stars
 from jaxcluster.xd.deconvolution import parameters_of
@@ -194,7 +195,7 @@ def bootstrap_mixture(
     A warning tells how many fits are not at their maximum after 300 passes.
     """
     base, k = parameters_of(mixture), len(mixture.weights)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    rng = generator(key)
     observed, size = observe(stars.x, stars.noise), len(stars)
     belongs = jnp.zeros(k).at[jnp.asarray(cluster)].set(1.0)
     base, inverse = _top(observed, base)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from jaxcluster.density.keys import generator
 from jaxcluster.density.mixture import GaussianMixture
 from jaxcluster.density.stars import Stars
 from jaxcluster.xd.ascent import METHODS, Prior, ascend
@@ -160,7 +161,7 @@ def fit(
     if moves is None:
         moves = 0 if init is not None or kept else 3
     total_tolerance, spent = tolerance * len(stars), 0
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    rng = generator(key)
     if init is None:
         tried = []
         for one in starts_of(stars, k, starts, rng):
