@@ -3,8 +3,7 @@
 numpyro takes the logistic function. Under that a posterior against its bound (no extinction) falls
 off like eᶻ, under Φ like a Gaussian, and a uniform prior is one. A prior uniform in the logarithm
 is one if Φ is taken of that: through Φ of x, four of the five decades of LogUniform(1e-4, 10) lie
-beyond z = −1.28, in a tail that no Gaussian has. (With proposals of before an evidence was 0.3 too
-small there; with those of now a funnel of six effects is 0.009 off through either.)
+beyond z = −1.28, in a tail that no Gaussian has.
 """
 
 from typing import Any, NamedTuple
