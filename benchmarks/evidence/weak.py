@@ -96,10 +96,8 @@ def funnel(scale, error: float, apart: bool) -> tuple[jc.Model, float]:
 
     def at(log_scale):
         tau = np.exp(log_scale)
-        return norm.pdf(MEASURED, 0.0, np.hypot(error, tau)).prod() * tau * exp_log_prob(tau)
-
-    def exp_log_prob(tau):
-        return float(jnp.exp(scale.log_prob(tau)))
+        log_p = scale.log_prob(tau) + norm.logpdf(MEASURED, 0.0, np.hypot(error, tau)).sum()
+        return float(tau * jnp.exp(log_p))
 
     def terms(p):
         return norm.logpdf(MEASURED, p["effects"], error)

@@ -75,7 +75,8 @@ def of_like_parallax(sample: Table, field: Table) -> np.ndarray:
 
 
 def _parallaxes(table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """Parallaxes and their errors [mas], NaN where there are none."""
+    """Parallaxes and their errors [mas], NaN where there are none (errors: none above 0)."""
     read = Reader(table)
-    error = read.error("parallax")
-    return read.value("parallax"), np.full(len(table), np.nan) if error is None else error[1]
+    found = read.error("parallax")
+    error = np.full(len(table), np.nan) if found is None else found[1]
+    return read.value("parallax"), np.where(error > 0, error, np.nan)
