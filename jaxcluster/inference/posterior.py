@@ -210,13 +210,17 @@ class Posterior:
         if (k_hat := self.record.get("tail_index", 0.0)) > HEAVIEST:
             said.append(
                 f"the weights of draws have a heavy tail (Pareto k = {k_hat:.2f}, more than "
-                f"{HEAVIEST}), and the error of ln Z is doubled; try a second seed"
+                f"{HEAVIEST}), and the error of ln Z is larger by a quarter; try a second seed"
             )
+        if (error := self.record.get("log_evidence_error", 0.0)) > (
+            asked := self.record.get("tolerance", math.inf)
+        ):
+            said.append(f"the error of ln Z is {error:.2g} where {asked:g} was asked for")
         made = np.size(self.record.get("estimate_log_evidence", []))
         if left_out := made - self.record.get("estimates_that_count", made):
             said.append(
-                f"{left_out} of {made} searches do not count: they missed a part of the posterior, "
-                "or ended with too large an error"
+                f"{left_out} of {made} estimates do not count: they missed a part of the "
+                "posterior, or ended with too large an error"
             )
         if (p := self.record.get("insertion_rank_p", 1.0)) < LEAST_P:
             said.append(

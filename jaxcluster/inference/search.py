@@ -135,7 +135,7 @@ class Search(NamedTuple):
     """One way from the prior to the posterior."""
 
     hills: StudentMixture  # about the maxima
-    proposal: StudentMixture | None  # for the posterior, None where that was not reached
+    proposal: StudentMixture  # for the posterior
     powers: list[float]  # of L, of each batch
 
 
@@ -165,7 +165,4 @@ def search(draws: Draws, gradient: Gradient, rng, say) -> Search:
     hills = about(gradient, *summits(gradient, draws, rng))
     draws.add(hills, BEGIN, rng)
     powers = temper(draws, rng, say)
-    proposal = None
-    if effective(draws.log_weights()) >= FEW:
-        proposal = proposal_for(draws, hills, CLIPPED, rng)
-    return Search(hills, proposal, powers)
+    return Search(hills, proposal_for(draws, hills, CLIPPED, rng), powers)

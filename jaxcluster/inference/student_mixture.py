@@ -22,6 +22,7 @@ NU = 5.0  # degrees of freedom
 STEPS = 30  # of EM, at most
 NUMBERS = (1, 2, 3, 4, 6, 8, 12)
 LEAST_PRIOR = 0.02  # share of the prior in a fit
+BLOCK = 1000  # points
 NEGLIGIBLE = 1e-4  # of the weight: the points that share it are left out of a fit
 
 
@@ -31,6 +32,11 @@ def _log_sum(log_terms: Float[np.ndarray, "k n"]) -> Float[np.ndarray, " n"]:
     return largest + np.log(np.exp(log_terms - largest).sum(axis=0))
 
 
+def _blocks(z: Float[np.ndarray, "n d"]) -> list[np.ndarray]:
+    """Points in pieces that stay in the cache: of 40 000, 50 terms take a tenth of the time."""
+    return [z[i : i + BLOCK] for i in range(0, max(len(z), 1), BLOCK)]
+
+
 class StudentMixture(NamedTuple):
     """The mixture of the module's docstring."""
 
@@ -38,18 +44,33 @@ class StudentMixture(NamedTuple):
     means: Float[np.ndarray, "k d"]
     roots: Float[np.ndarray, "k d d"]  # lower Cholesky factors of Σ
 
+    def _constants(self):
+        """What does not depend on the points: log of each peak, inverse roots [k d, d], offsets."""
+        k, d = self.means.shape
+        inverse = np.linalg.inv(self.roots)
+        offset = (inverse @ self.means[..., None]).reshape(k * d, 1)
+        log_root = np.log(np.diagonal(self.roots, axis1=1, axis2=2)).sum(axis=1)
+        constant = gammaln(0.5 * (NU + d)) - gammaln(0.5 * NU) - 0.5 * d * np.log(NU * np.pi)
+        log_peak = np.log(self.weights) + constant - log_root
+        return log_peak[:, None], inverse.reshape(k * d, d), offset
+
+    def _block(self, z, constants):
+        log_peak, inverse, offset = constants
+        k, d = self.means.shape
+        white = inverse @ z.T
+        white -= offset
+        white *= white
+        chi2 = white.reshape(k, d, -1).sum(axis=1)
+        return log_peak - 0.5 * (NU + d) * np.log1p(chi2 / NU), chi2
+
     def terms(
         self, z: Float[np.ndarray, "n d"]
     ) -> tuple[Float[np.ndarray, "k n"], Float[np.ndarray, "k n"]]:
         """Log of each term, and squared distances from the means in units of Σ."""
-        d = z.shape[1]
-        inverse = np.linalg.inv(self.roots)
-        white = inverse @ z.T - (inverse @ self.means[..., None])
-        chi2 = np.einsum("kdn,kdn->kn", white, white)
-        log_root = np.log(np.diagonal(self.roots, axis1=1, axis2=2)).sum(axis=1)
-        constant = gammaln(0.5 * (NU + d)) - gammaln(0.5 * NU) - 0.5 * d * np.log(NU * np.pi)
-        log_peak = np.log(self.weights) + constant - log_root
-        return log_peak[:, None] - 0.5 * (NU + d) * np.log1p(chi2 / NU), chi2
+        constants = self._constants()
+        parts = [self._block(some, constants) for some in _blocks(z)]
+        log_terms, chi2 = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+        return log_terms, chi2
 
     @property
     def prior_share(self) -> float:
@@ -60,7 +81,8 @@ class StudentMixture(NamedTuple):
         self, z: Float[np.ndarray, "n d"], log_prior: Float[np.ndarray, " n"]
     ) -> Float[np.ndarray, " n"]:
         """Log density at points, where the prior's is known."""
-        fitted = _log_sum(self.terms(z)[0])
+        constants = self._constants()
+        fitted = np.concatenate([_log_sum(self._block(some, constants)[0]) for some in _blocks(z)])
         if self.prior_share < 1e-12:  # rounding
             return fitted
         return np.logaddexp(fitted, np.log(self.prior_share) + log_prior)
@@ -154,6 +176,7 @@ def _em(y, weights, log_prior, effective, k, rng):
             centres, _ = kmeans2(y[systematic(weights, 500, rng)], k, minit="++", rng=rng)
         label = ((y[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
     share, scale = np.eye(k)[:, label] * (1.0 - LEAST_PRIOR), np.ones((k, len(y)))
+    squares = (y[:, :, None] * y[:, None]).reshape(len(y), d * d)
     old = -np.inf
     for _ in range(STEPS):
         r = share * weights
@@ -162,9 +185,12 @@ def _em(y, weights, log_prior, effective, k, rng):
         keep = (total * effective > 2 * d) | (total == total.max())
         r, scale, total = r[keep], scale[keep], total[keep]
         u = r * scale
-        means = (u @ y) / u.sum(axis=1)[:, None]
-        offset = y - means[:, None]
-        covs = (offset * u[..., None]).transpose(0, 2, 1) @ offset / total[:, None, None]
+        sums = u.sum(axis=1)
+        means = (u @ y) / sums[:, None]
+        covs = (u @ squares).reshape(-1, d, d) - sums[:, None, None] * (
+            means[:, :, None] * means[:, None]
+        )
+        covs /= total[:, None, None]
         # as if one more effective point lay about each component
         covs += (0.1 / (1.0 + total * effective))[:, None, None] * np.eye(d)
         fitted = min(1.0 - LEAST_PRIOR, float(share.sum(axis=0) @ weights))

@@ -34,22 +34,53 @@ class Draws:
         self._n_prior = n
         self.log_q = self.log_prior + math.log(n)
 
+    def _mixture(self, z, log_prior):
+        """Return `log_q` of all that was drawn from so far, at other places."""
+        terms = [math.log(m) + q.log_density(z, log_prior) for m, q in self._proposals]
+        return np.asarray(logsumexp([math.log(self._n_prior) + log_prior, *terms], axis=0))
+
     def add(self, proposal: StudentMixture, n: int, rng: np.random.Generator) -> np.ndarray:
         """Evaluate draws from a proposal; returns their own ln (prior × L / proposal)."""
+        z, log_prior, log_likelihood, log_w = self.draw(proposal, n, rng)
+        self.include(proposal, z, log_prior, log_likelihood)
+        return log_w
+
+    def draw(self, proposal: StudentMixture, n: int, rng: np.random.Generator):
+        """Evaluate draws from a proposal without adding them.
+
+        Returns:
+            The draws, log prior and log likelihood of each, and their own ln (prior L / proposal).
+        """
         z = proposal.draw(rng, n, self._prior)
         log_prior, log_likelihood = self._evaluate(z)
-        own = proposal.log_density(z, log_prior)
-        self.log_q = np.logaddexp(
-            self.log_q, math.log(n) + proposal.log_density(self.z, self.log_prior)
+        return (
+            z,
+            log_prior,
+            log_likelihood,
+            log_prior + log_likelihood - proposal.log_density(z, log_prior),
         )
-        terms = [math.log(m) + q.log_density(z, log_prior) for m, q in self._proposals]
-        terms += [math.log(self._n_prior) + log_prior, math.log(n) + own]
-        self._proposals.append((n, proposal))
+
+    def include(self, proposal: StudentMixture, z, log_prior, log_likelihood) -> None:
+        """Add draws from a proposal."""
+        self._proposals.append((len(z), proposal))
+        self.log_q = np.logaddexp(
+            self.log_q, math.log(len(z)) + proposal.log_density(self.z, self.log_prior)
+        )
+        self._append(z, log_prior, log_likelihood, self._mixture(z, log_prior))
+
+    def join(self, other: "Draws") -> None:
+        """Add other draws, of the same prior and likelihood."""
+        new = np.logaddexp(other.log_q, self._mixture(other.z, other.log_prior))
+        self.log_q = np.logaddexp(self.log_q, other._mixture(self.z, self.log_prior))
+        self._proposals += other._proposals
+        self._n_prior += other._n_prior
+        self._append(other.z, other.log_prior, other.log_likelihood, new)
+
+    def _append(self, z, log_prior, log_likelihood, log_q):
         self.z = np.concatenate([self.z, z])
         self.log_prior = np.concatenate([self.log_prior, log_prior])
         self.log_likelihood = np.concatenate([self.log_likelihood, log_likelihood])
-        self.log_q = np.concatenate([self.log_q, np.asarray(logsumexp(terms, axis=0))])
-        return log_prior + log_likelihood - own
+        self.log_q = np.concatenate([self.log_q, log_q])
 
     def log_weights(self, beta: float = 1.0) -> np.ndarray:
         """Return ln (prior × L^β / mixture of everything that was drawn from)."""
@@ -69,15 +100,36 @@ def mean_and_error(log_weights: np.ndarray) -> tuple[float, float]:
     return log_mean, float(np.sqrt(np.mean(np.expm1(log_weights - log_mean) ** 2) / (n - 1)))
 
 
-def tail_index(log_weights: np.ndarray) -> float:
-    """Pareto k̂ of the largest weights (Vehtari et al. 2024); above 0.7 a mean is not to be trusted.
+def smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
+    """Replace the largest weights by quantiles of the Pareto distribution that fits them.
+
+    The m = min(n/5, 3 √n) largest, in their order, become
+
+        u + F⁻¹((j − ½) / m),        j = 1 … m
+
+    with u the largest of the others and F the generalised Pareto distribution of shape k̂, none
+    larger than the largest was. Whether a rare draw happens to be among n then moves their mean
+    less: that of a null of `benchmarks/evidence` scatters by 0.14 instead of 0.24 (7680 draws). The
+    price is a bias: of 1000 Pareto weights with k = 0.8 the log of the mean is −0.18 ± 0.15 as
+    against −0.11 ± 0.28. Vehtari et al. (2024), who fit F by Bayes's rule and not by its
+    likelihood. With k̂ > 0.7 a mean converges slowly, with k̂ ≥ 1 there is none.
 
     Args:
         log_weights: of independent draws from one proposal.
+
+    Returns:
+        Log weights, and k̂.
     """
     from scipy.stats import genpareto  # half a second, which only a run should take
 
     n = len(log_weights)
-    top = np.sort(log_weights)[-int(min(0.2 * n, 3 * math.sqrt(n))) - 1 :]
-    beyond = np.exp(top[1:] - top[-1]) - np.exp(top[0] - top[-1])
-    return float(genpareto.fit(beyond, floc=0)[0])
+    order = np.argsort(log_weights)
+    m = int(min(0.2 * n, 3 * math.sqrt(n)))
+    top, largest = order[-m:], log_weights[order[-1]]
+    least = np.exp(log_weights[order[-m - 1]] - largest)
+    beyond = np.exp(log_weights[top] - largest) - least
+    k_hat, _, scale = genpareto.fit(beyond, floc=0)
+    quantiles = genpareto.ppf((np.arange(m) + 0.5) / m, k_hat, scale=scale)
+    log_weights = log_weights.copy()
+    log_weights[top] = largest + np.log(np.minimum(least + quantiles, 1.0))
+    return log_weights, float(k_hat)
