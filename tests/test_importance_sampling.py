@@ -173,6 +173,19 @@ def test_smoothed_weights_have_a_steadier_mean():
     assert smoothed(logs[0])[0].max() <= logs[0].max()
 
 
+def test_smoothing_gives_no_weight_to_what_is_impossible():
+    """It did: ln of the mean was -62 instead of -3.3."""
+    rng = np.random.default_rng(0)
+    log_w = np.where(np.arange(960) < 30, rng.normal(size=960), -1e30)
+    ours, _ = smoothed(log_w)
+    assert (ours[30:] == -1e30).all()
+    assert mean_and_error(ours)[0] == pytest.approx(mean_and_error(log_w)[0], abs=0.05)
+    assert smoothed(np.where(np.arange(960) < 3, 0.0, -np.inf))[1] == np.inf
+    level, k_hat = smoothed(np.full(960, -7.0))
+    assert (level == -7.0).all()
+    assert k_hat < 0.7
+
+
 def test_effective_number():
     assert effective(np.zeros(7) - 900.0) == pytest.approx(7.0)
     assert effective(np.array([0.0, -800.0, -900.0])) == pytest.approx(1.0)

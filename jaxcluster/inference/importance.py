@@ -78,7 +78,7 @@ def importance(
         key: random key or seed.
         tolerance: error of ln Z to reach.
         draws: equally weighted posterior draws to keep; as many effective ones are reached, or a
-            fifth (see `ess`) where no proposal fits well.
+            fifth where no proposal fits well, or fewer after the last estimate (see `ess`).
         checkpoint: folder that keeps the likelihoods so far, so that a killed run can go on.
         progress: called with a line of text about once a second.
 

@@ -12,6 +12,9 @@ from scipy.special import logsumexp
 
 from jaxcluster.inference.student_mixture import StudentMixture
 
+NOTHING = 700.0  # nats below the largest weight, where its exponential is zero
+FEWEST = 5  # weights that a Pareto distribution is fitted to
+
 
 class Draws:
     """Draws from a prior and from proposals fitted one after the other.
@@ -118,16 +121,20 @@ def smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
         log_weights: of independent draws from one proposal.
 
     Returns:
-        Log weights, and k̂.
+        Log weights, and k̂: ∞ where fewer than `FEWEST` draws have weight beside the largest.
     """
     from scipy.stats import genpareto  # half a second, which only a run should take
 
-    n = len(log_weights)
-    order = np.argsort(log_weights)
-    m = int(min(0.2 * n, 3 * math.sqrt(n)))
-    top, largest = order[-m:], log_weights[order[-1]]
-    least = np.exp(log_weights[order[-m - 1]] - largest)
+    n, largest = len(log_weights), log_weights.max()
+    possible = int((log_weights > largest - NOTHING).sum())  # others must not be given weight
+    m = int(min(0.2 * n, 3 * math.sqrt(n), possible - 1))
+    if m < FEWEST:
+        return log_weights, math.inf
+    top = np.argsort(log_weights)[-m - 1 :]
+    least, top = np.exp(log_weights[top[0]] - largest), top[1:]
     beyond = np.exp(log_weights[top] - largest) - least
+    if beyond[-1] == 0.0:  # all alike: uniform, and nothing to smooth
+        return log_weights, -1.0
     k_hat, _, scale = genpareto.fit(beyond, floc=0)
     quantiles = genpareto.ppf((np.arange(m) + 0.5) / m, k_hat, scale=scale)
     log_weights = log_weights.copy()
