@@ -336,24 +336,53 @@ def test_gradients_of_any_number_of_rows_and_none_that_is_not_finite():
     np.testing.assert_allclose(slope[0], 0.5 / np.sqrt(z[0] - 1.0) - z[0])
 
 
+def value_of(gradient):
+    return lambda z: gradient(z)[0]
+
+
 def test_curvature_is_the_covariance_of_a_gaussian():
     cov = correlated(4)
     precision = jnp.linalg.inv(cov)
     prior = {"x": dist.Normal(jnp.zeros(4), 30.0).to_event(1)}
     model = jc.Model.from_likelihood(prior, lambda p: -0.5 * (p["x"] @ precision @ p["x"])[None])
     gradient, _ = gradient_of(model, 2)
-    tops = np.array([[0.0] * 4, [0.3, -0.01, 0.002, 0.0001]])
-    np.testing.assert_allclose(
-        curvature(gradient, tops, widest=1e3), np.tile(cov, (2, 1, 1)), rtol=5e-3, atol=1e-12
-    )
+    top = np.zeros(4)
+    found = curvature(gradient, value_of(gradient), top, gradient(top[None])[0][0], widest=1e3)
+    np.testing.assert_allclose(found, cov, rtol=5e-3, atol=1e-12)
 
 
 def test_flat_and_rising_directions_are_as_wide_as_told():
     prior = {"x": dist.Normal(jnp.zeros(2), 1e3).to_event(1)}
     model = jc.Model.from_likelihood(prior, lambda p: 0.5 * p["x"] ** 2 * jnp.array([1.0, -4.0]))
     gradient, _ = gradient_of(model, 1)
-    found = curvature(gradient, np.zeros((1, 2)), widest=1.7)
-    np.testing.assert_allclose(found[0], np.diag([1.7, 0.25]), rtol=1e-5, atol=1e-8)
+    top = np.zeros(2)
+    found = curvature(gradient, value_of(gradient), top, gradient(top[None])[0][0], widest=1.7)
+    np.testing.assert_allclose(found, np.diag([1.7**2, 0.25]), rtol=1e-5, atol=1e-8)
+
+
+def test_ripples_are_not_the_width_of_a_maximum():
+    """The second derivative at the top of a Gaussian with ripples is 31 times its own."""
+    cov = np.array([[1.0, 0.05], [0.05, 0.01]])
+    inverse = np.linalg.inv(np.linalg.cholesky(cov))
+
+    def gradient(z):
+        y = z @ inverse.T
+        value = -0.5 * (y**2).sum(axis=1) + 0.3 * (np.cos(10 * y) - 1.0).sum(axis=1)
+        return value, (-y - 3.0 * np.sin(10 * y)) @ inverse
+
+    found = curvature(gradient, value_of(gradient), np.zeros(2), 0.0)
+    ratios = np.linalg.eigvals(np.linalg.solve(cov, found)).real
+    assert ratios.min() > 0.3
+    assert ratios.max() < 1.2
+
+
+def test_an_edge_of_the_possible_does_not_make_a_maximum_narrow():
+    def gradient(z):
+        possible = z[:, 0] <= 0.0
+        return np.where(possible, -0.5 * (z**2).sum(axis=1), -1e30), -z * possible[:, None]
+
+    found = curvature(gradient, value_of(gradient), np.zeros(2), 0.0, widest=10.0)
+    np.testing.assert_allclose(np.diag(found), [2.0, 1.0], rtol=0.05)
 
 
 def test_first_draws_lie_around_the_ends_as_the_posterior_falls_off():
@@ -368,17 +397,22 @@ def test_first_draws_lie_around_the_ends_as_the_posterior_falls_off():
         return value, -away @ precision * np.where(second, 2.0, 1.0)
 
     sigma = np.linalg.cholesky(cov)
-    near = places[:1] + np.array([[0.5, 0.5], [-1.2, 0.3]]) @ sigma.T  # χ² = 0.5 and 1.5 of 2
-    far = places[:1] + np.array([[2.0, 0.0]]) @ sigma.T
+    near = places[:1] + np.array([[0.5, 0.5], [-4.0, 1.3]]) @ sigma.T  # χ² = 0.5 and 17.7 of 2
+    height = value_of(gradient)
 
-    def hills(ends, height=0.0):
-        return about(gradient, ends, np.full(len(ends), height))
+    def hills(ends):
+        return about(gradient, height, ends, height(ends))
 
     assert len(hills(np.concatenate([places, near])).weights) == 2 * 2
-    assert len(hills(np.concatenate([places, near, far])).weights) == 2 * 3
     # half as wide in both, ln 4 less mass
-    assert len(about(gradient, places, np.array([0.0, -LIGHT + 1.5])).weights) == 2 * 2
-    assert len(about(gradient, places, np.array([0.0, -LIGHT])).weights) == 2
+    for lower, n in ((LIGHT - 1.5, 2), (LIGHT, 1)):
+
+        def uneven(z, lower=lower):
+            value, slope = gradient(z)
+            return value - lower * (z[:, 0] > 25), slope
+
+        ends = about(uneven, value_of(uneven), places, np.array([0.0, -lower]))
+        assert len(ends.weights) == 2 * n
     z = hills(np.concatenate([places, near])).draw(np.random.default_rng(0), 8000, flatly(2))
     near = z[:, 0] < 25
     assert near.mean() == pytest.approx(0.5, abs=0.01)
@@ -456,6 +490,18 @@ def test_estimates_that_agree_are_an_answer_beyond_the_error_asked_for(monkeypat
     assert 0.007 < run.log_evidence_error < 0.014
     assert abs(run.log_evidence + 2 * np.log(10.0)) < 4 * run.log_evidence_error
     assert any("where 0.007 was asked for" in flag for flag in run.flags)
+
+
+def test_weights_that_are_alike_are_no_tail():
+    """130 of 960 alike to 1e-12 and few beyond: a Pareto distribution through all has k = 3."""
+    rng = np.random.default_rng(0)
+    weights = np.concatenate([rng.uniform(0.1, 1.37, 800), 1.37 * (1 + 1e-12 * rng.random(150))])
+    log_w = np.log(np.append(weights, 1.37 + rng.exponential(0.2, 40)))
+    value, k_hat = smoothed(log_w)
+    assert k_hat < 0.5
+    np.testing.assert_allclose(mean_and_error(value)[0], mean_and_error(log_w)[0], atol=1e-3)
+    far = np.log(np.append(weights, [300.0, 1000.0, 5000.0]))  # and these are one
+    assert smoothed(far)[1] > 0.7
 
 
 def test_hopeless_priors():

@@ -6,9 +6,10 @@
 
 Targets, in a box of half side H = 10: two Gaussians of width 1 at ∓5, the second with 30 % and
 narrower by a factor in some of the dimensions; a slab with a spike of σ = 0.03 H that has 90 %; a
-product of Cauchys; a banana; six effects of a common scale (funnels, `FUNNELS`). `weak`: 17 true
-members of 100 (key 102), `null`: none (key 100), one field density each. But for `nested` it is
-importance sampling alone; what it refuses the default gives to nested sampling.
+product of Cauchys; a banana; a ridge of thirteen narrow maxima; six effects of a common scale
+(funnels, `FUNNELS`). `weak`: 17 true members of 100 (key 102), `null`: none (key 100), one field
+density each. But for `nested` it is importance sampling alone; what it refuses the default gives to
+nested sampling.
 """
 
 import sys
@@ -60,6 +61,16 @@ def banana(x):
     return bent + norm.logpdf(x[2:], 0.0, 0.4).sum()
 
 
+BEADS = np.linspace(-6.0, 6.0, 13)
+HEAVY = np.random.default_rng(0).dirichlet(np.ones(len(BEADS)))
+
+
+def ridge(x):
+    """Narrow maxima in a row along a diagonal, too far apart to touch."""
+    each = norm.logpdf(x, BEADS[:, None], 0.15).sum(axis=1)
+    return logsumexp(each, b=jnp.asarray(HEAVY))
+
+
 INSIDE = np.diff(exact_cauchy(2.0, 0.3).cdf([-H, H]))[0]
 TARGETS = {
     "equal": two_modes(1, 0),
@@ -69,6 +80,7 @@ TARGETS = {
     "8 of 8, 5x": two_modes(5, 8),
     "spike": (spike, BOX),
     "banana": (banana, BOX),
+    "ridge": (ridge, BOX),
     "cauchys": (lambda x: cauchy.logpdf(x, 2.0, 0.3).sum(), BOX + D * np.log(INSIDE)),
 }
 

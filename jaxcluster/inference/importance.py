@@ -8,11 +8,11 @@ errors, and a search that was made between the two has then found nothing new; e
 search and estimate, up to `MOST`. An estimate far below has missed something and does not count. A
 mode that nobody sampled cannot show in the weights of its own pool; that all searches miss it is
 what remains. Estimates that agree give Z together; those whose weights have a heavy tail (Pareto
-k̂ > 0.7; Vehtari et al. 2024), as most have for fields without a cluster, only where all do, with an
-error larger by a quarter. Where estimates scatter by more than their weights say, that is the
-error. If they agree but have not reached the error or the effective draws that were asked for, they
-are the answer all the same, up to `LARGEST` times that error, and `Posterior.flags` says so: nested
-sampling, which costs ten times as much, would not do better.
+k̂ > 0.7; Vehtari et al. 2024), as many have for fields without a cluster, only where all do after
+the last one, with an error larger by a quarter. Where estimates scatter by more than their weights
+say, that is the error. If they agree but have not reached the error or the effective draws that
+were asked for, they are the answer all the same, up to `LARGEST` times that error, and
+`Posterior.flags` says so: nested sampling, which costs ten times as much, would not do better.
 """
 
 import math
@@ -40,6 +40,7 @@ from jaxcluster.inference.evaluate import BATCH, LOWEST, Evaluate
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.model import Model
 from jaxcluster.inference.posterior import (
+    HEAVIEST,
     Posterior,
     Progress,
     as_rows,
@@ -47,7 +48,7 @@ from jaxcluster.inference.posterior import (
     require_finite,
     systematic,
 )
-from jaxcluster.inference.search import BEGIN, FIRST, Search, search
+from jaxcluster.inference.search import BEGIN, CLIPPED, FIRST, Search, proposal_for, search
 from jaxcluster.inference.weighted_draws import Draws, effective, smoothed
 
 MOST = 6  # estimates
@@ -134,7 +135,7 @@ def importance(
             if model.rough is None:
                 all_draws.join(pool)
             else:  # the search's own draws have another likelihood
-                all_draws.add(searches[-1].proposal, BEGIN, rng)
+                all_draws.add(proposal_for(pool, searches[-1].hills, CLIPPED, rng), BEGIN, rng)
         stage = f"estimate {len(estimates) + 1}"
         hills, least = [one.hills for one in searches], math.ceil(draws / 2)
         wanted = tolerance * math.sqrt(2.0)
@@ -143,7 +144,7 @@ def importance(
             best = lightest(agree)
             log_z, error, k_hat = together(best)
             ess = effective(np.concatenate([one.log_weights for one in best]))
-            done = error < tolerance and ess >= HARD * draws
+            done = error < tolerance and ess >= HARD * draws and k_hat < HEAVIEST
     if not agree or error > LARGEST * tolerance:
         account = {**watch.record(), "resumed_seconds": watch.resumed}
         raise NotConvergedError(

@@ -95,11 +95,14 @@ def nuts(
         )
     # age, distance and extinction are correlated and narrow: trees are long until NUTS knows
     full = top.size <= DENSE
-    kernel = NUTS(
-        potential_fn=flat.potential,
-        dense_mass=full,
-        inverse_mass_matrix=jnp.asarray(curvature(gradient, top[None])[0]) if full else None,
-    )
+    metric = None
+    if full:
+
+        def height(rows):
+            return gradient(rows)[0]
+
+        metric = jnp.asarray(curvature(gradient, height, top, height(top[None])[0]))
+    kernel = NUTS(potential_fn=flat.potential, dense_mass=full, inverse_mass_matrix=metric)
 
     def begin(chain, _):
         chain_key, z = chain
