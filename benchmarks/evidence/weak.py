@@ -3,16 +3,20 @@
     python -m benchmarks.evidence.weak targets [SEEDS [NAME ...]]  closed forms, 7 or 8 dimensions
     python -m benchmarks.evidence.weak nested [SEEDS [NAME ...]]   the same, nested sampling
     python -m benchmarks.evidence.weak weak|null [SEEDS [FIRST]]   100 simulated stars, 96 × 6 cells
+    python -m benchmarks.evidence.weak candidates [SEEDS [NAME ...]]  the same, ten weak, ten nulls
+    python -m benchmarks.evidence.weak reference LIVE [NAME ...]   nested sampling on any of these
 
 Targets, in a box of half side H = 10: two Gaussians of width 1 at ∓5, the second with 30 % and
 narrower by a factor in some of the dimensions; a slab with a spike of σ = 0.03 H that has 90 %; a
 product of Cauchys; a banana; a ridge of thirteen narrow maxima; six effects of a common scale
 (funnels, `FUNNELS`). `weak`: 17 true members of 100 (key 102), `null`: none (key 100), one field
-density each. But for `nested` it is importance sampling alone; what it refuses the default gives to
-nested sampling.
+density each. `candidates`: 7 to 30 expected members of 100 (`weak 7` to `weak 30`), and ten nulls.
+But for `nested` and `reference` it is importance sampling alone; what it refuses the default gives
+to nested sampling.
 """
 
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -129,11 +133,16 @@ def target(name: str) -> tuple[jc.Model, float]:
     return jc.Model.from_likelihood(prior, lambda p: density(p["x"])[None]), truth
 
 
-def candidate(what: str) -> jc.Model:
-    """The weak candidate or the null."""
-    key, field_fraction = {"weak": (102, 0.83), "null": (100, 1.0)}[what]
+WEAK = {f"weak {n}": (200 + i, n) for i, n in enumerate([7, 9, 12, 14, 17, 19, 22, 25, 27, 30])}
+NULLS = {f"null {i}": (300 + i, 0) for i in range(10)}
+CANDIDATES = {**WEAK, **NULLS, "weak": (102, 17), "null": (100, 0)}  # key, expected members of 100
+
+
+def candidate(name: str) -> jc.Model:
+    """One of `CANDIDATES`."""
+    key, members = CANDIDATES[name]
     truth, grid = (
-        {**TRUTH, "field_fraction": field_fraction},
+        {**TRUTH, "field_fraction": 1.0 - members / 100},
         jc.load_grid("parsec", ("G", "BP", "RP")),
     )
     sample, field = simulate_pair(jax.random.key(key), 100, 1000, truth, grid, LIMITS)
@@ -154,13 +163,19 @@ def compare(row, name: str, model: jc.Model, seeds: range, truth: float | None, 
         except ValueError as error:
             print(f"{name}: {error}", flush=True)
             return
+    if not runs:
+        print(f"{name}: all of {len(refused)} refused", flush=True)
+        return
     found = np.array([run.log_evidence for run in runs]) - (truth or model.null or 0.0)
     error = found if truth is not None else found - np.median(found)
     quoted = np.sqrt(np.mean([run.log_evidence_error**2 for run in runs]))
     costs = [np.mean([getattr(run, k) for run in runs]) for k in ("evaluations", "cpu_seconds")]
     row(
         name,
-        *(f"{value:.3f}" for value in (found.mean(), error.std(ddof=1), quoted)),
+        *(
+            f"{value:.3f}"
+            for value in (found.mean(), error.std(ddof=min(1, len(runs) - 1)), quoted)
+        ),
         f"{(np.abs(error) > MISSED).sum()} of {len(runs)}",
         len(refused),
         f"{costs[0]:.0f}",
@@ -172,8 +187,8 @@ def compare(row, name: str, model: jc.Model, seeds: range, truth: float | None, 
 def main() -> None:
     """Run what the command line asks for."""
     what, *rest = sys.argv[1:] or [""]
-    seeds = int(rest[0]) if rest else 20
-    if what not in ("targets", "nested", "weak", "null"):
+    number = int(rest[0]) if rest else 20
+    if what not in ("targets", "nested", "weak", "null", "candidates", "reference"):
         raise SystemExit(__doc__)
     keep_compiled()
     columns = (
@@ -191,10 +206,17 @@ def main() -> None:
         sampler = jc.nested if what == "nested" else jc.importance
         for name in rest[1:] or [*TARGETS, *FUNNELS]:
             model, truth = target(name)
-            compare(row, name, model, range(seeds), truth, sampler)
+            compare(row, name, model, range(number), truth, sampler)
+    elif what == "candidates":
+        for name in rest[1:] or [*WEAK, *NULLS]:
+            compare(row, name, candidate(name), range(number), None, jc.importance)
+    elif what == "reference":
+        nested = partial(jc.nested, live=number)
+        for name in rest[1:] or CANDIDATES:
+            compare(row, name, candidate(name), range(1), None, nested)
     else:
         first = int(rest[1]) if len(rest) > 1 else 0
-        compare(row, what, candidate(what), range(first, first + seeds), None, jc.importance)
+        compare(row, what, candidate(what), range(first, first + number), None, jc.importance)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,8 @@ def importance(
             best = lightest(agree)
             log_z, error, k_hat = together(best)
             ess = effective(np.concatenate([one.log_weights for one in best]))
-            done = error < tolerance and ess >= HARD * draws and k_hat < HEAVIEST
+            enough = error < tolerance and ess >= HARD * draws
+            done = enough and best[0].tail_index < HEAVIEST  # so are the others then
     if not agree or error > LARGEST * tolerance:
         account = {**watch.record(), "resumed_seconds": watch.resumed}
         raise NotConvergedError(
