@@ -213,13 +213,13 @@ def test_estimates_confirm_each_other():
 
 def test_errors_of_estimates_together():
     one, other = estimate_of(-5.0, 0.05), estimate_of(-5.02, 0.05, seed=1)
-    value, error, k_hat = together([one, other])
+    value, error, k_hat, *_ = together([one, other])
     assert k_hat < 0.7
     assert value == pytest.approx(-5.01, abs=0.01)
     assert error == pytest.approx(0.05 / np.sqrt(2), rel=0.2)
     tail = 0.95 * np.random.default_rng(2).exponential(size=1000)
     heavy = [one._replace(log_weights=tail), one._replace(log_weights=tail + 1e-6)]
-    _, error, k_hat = together(heavy)
+    _, error, k_hat, *_ = together(heavy)
     assert k_hat > 0.7
     assert error == pytest.approx(
         1.25 * mean_and_error(smoothed(np.concatenate([tail, tail + 1e-6]))[0])[1]

@@ -45,11 +45,22 @@ class Estimate(NamedTuple):
     searches: int  # before it
 
 
-def mean_of(log_weights: Float[np.ndarray, " n"]) -> tuple[float, float, float]:
+class Mean(NamedTuple):
+    """What weights say of ln Z."""
+
+    log_evidence: float
+    error: float  # `INFLATED` where the tail is heavy
+    tail_index: float  # Pareto k̂
+    log_weights: Float[np.ndarray, " n"]  # smoothed
+    ess: float  # effective draws, by these
+
+
+def mean_of(log_weights: Float[np.ndarray, " n"]) -> Mean:
     """Ln Z of weights, its error and k̂."""
     weights, k_hat = smoothed(log_weights)
     value, error = mean_and_error(weights)
-    return value, error * (INFLATED if k_hat > HEAVIEST else 1.0), k_hat
+    error *= INFLATED if k_hat > HEAVIEST else 1.0
+    return Mean(value, error, k_hat, weights, effective(weights))
 
 
 def estimate(
@@ -90,11 +101,12 @@ def estimate(
         done.append(pool.draw(proposal, ROUND, rng))
         note(done[-1][-1], True)
         z, log_prior, log_likelihood, log_w = map(np.concatenate, zip(*done, strict=True))
-        value, error, k_hat = mean_of(log_w)
-        if error < tolerance and effective(log_w) >= least:
+        mean = mean_of(log_w)
+        if mean.error < tolerance and mean.ess >= least:
             break
     pool.include(proposal, z, log_prior, log_likelihood)
-    return Estimate(value, error, k_hat, z, log_likelihood, log_w, rounds, len(hills))
+    found = (mean.log_evidence, mean.error, mean.tail_index)
+    return Estimate(*found, z, log_likelihood, log_w, rounds, len(hills))
 
 
 def agreeing(estimates: list[Estimate], tolerance: float) -> list[Estimate]:
@@ -119,15 +131,15 @@ def lightest(estimates: list[Estimate]) -> list[Estimate]:
     return [one for one in estimates if one.tail_index < HEAVIEST] or estimates
 
 
-def together(estimates: list[Estimate]) -> tuple[float, float, float]:
-    """Ln Z of several estimates, its error and k̂."""
-    value, error, k_hat = mean_of(np.concatenate([one.log_weights for one in estimates]))
-    if len(estimates) > 1:
-        values = [one.log_evidence for one in estimates]
-        scatter = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-        # of two it is half of the difference; their errors say as much in two of three cases
-        error = max(error, scatter) if scatter > 1.5 * error else error
-    return value, error, k_hat
+def together(estimates: list[Estimate]) -> Mean:
+    """Ln Z of several estimates."""
+    mean = mean_of(np.concatenate([one.log_weights for one in estimates]))
+    if len(estimates) == 1:
+        return mean
+    values = [one.log_evidence for one in estimates]
+    scatter = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    # of two it is half of the difference; their errors say as much in two of three cases
+    return mean._replace(error=max(mean.error, scatter)) if scatter > 1.5 * mean.error else mean
 
 
 def disagreement(estimates: list[Estimate]) -> float:

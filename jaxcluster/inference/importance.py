@@ -49,7 +49,7 @@ from jaxcluster.inference.posterior import (
     systematic,
 )
 from jaxcluster.inference.search import BEGIN, CLIPPED, FIRST, Search, proposal_for, search
-from jaxcluster.inference.weighted_draws import Draws, effective, smoothed
+from jaxcluster.inference.weighted_draws import Draws, effective
 
 MOST = 6  # estimates
 HARD = 0.2  # of the effective draws asked for, which do where no proposal fits well
@@ -126,7 +126,7 @@ def importance(
     agree: list[Estimate] = []
     best: list[Estimate] = []  # of those that agree
     all_draws = Draws(evaluate, prior, BATCH)
-    log_z, error, k_hat, done = 0.0, math.inf, math.inf, False
+    mean, done = None, False
     while not done and len(estimates) < MOST:
         if not agree:
             stage = f"search {len(searches) + 1}"
@@ -142,30 +142,28 @@ def importance(
         estimates.append(estimate(all_draws, hills, rng, wanted, least, say))
         if agree := agreeing(estimates, tolerance):
             best = lightest(agree)
-            log_z, error, k_hat = together(best)
-            ess = effective(np.concatenate([one.log_weights for one in best]))
-            enough = error < tolerance and ess >= HARD * draws
+            mean = together(best)
+            enough = mean.error < tolerance and mean.ess >= HARD * draws
             done = enough and best[0].tail_index < HEAVIEST  # so are the others then
-    if not agree or error > LARGEST * tolerance:
+    if mean is None or not agree or mean.error > LARGEST * tolerance:
         account = {**watch.record(), "resumed_seconds": watch.resumed}
         raise NotConvergedError(
             _why(estimates, tolerance), {**account, "evaluations": evaluate.count}
         )
 
     log_l = np.concatenate([one.log_likelihood for one in best])
-    log_w, _ = smoothed(np.concatenate([one.log_weights for one in best]))
-    weights = np.exp(log_w - logsumexp(log_w))
+    weights = np.exp(mean.log_weights - logsumexp(mean.log_weights))
     chosen = rng.permutation(systematic(weights, draws, rng))
     rounds = [one for each in estimates for one in each.rounds]
     attributes = {
         "method": "importance",
-        "log_evidence": log_z,
-        "log_evidence_error": error,
-        "information": float(weights @ log_l) - log_z,
+        "log_evidence": mean.log_evidence,
+        "log_evidence_error": mean.error,
+        "information": float(weights @ log_l) - mean.log_evidence,
         "evaluations": evaluate.count,
         "rough_evaluations": evaluate.count_rough,
-        "ess": effective(log_w),
-        "tail_index": k_hat,
+        "ess": mean.ess,
+        "tail_index": mean.tail_index,
         "tolerance": tolerance,
         "disagreement": disagreement(agree),
         "search_power": np.concatenate([one.powers for one in searches]),
@@ -178,7 +176,7 @@ def importance(
         "round_log_evidence": [value for value, _, _ in rounds],
         "round_log_evidence_error": [value for _, value, _ in rounds],
         "round_counts": [int(counts) for _, _, counts in rounds],
-        "round_log_weight": log_w,
+        "round_log_weight": mean.log_weights,
     }
     z = np.concatenate([one.z for one in best])[chosen]
     kept_draws = jax.tree.map(lambda a: a[None], evaluate.describe(z))

@@ -181,7 +181,8 @@ def search(draws: Draws, gradient: Gradient, rng, say) -> Search:
     """
 
     def height(rows):
-        return sum(draws.evaluate(rows))
+        log_prior, log_likelihood = draws.evaluate(rows)
+        return log_prior + log_likelihood
 
     say(f"{RACE[0][0]} climbs by gradient from the prior")
     ends, heights = race(gradient, starts(draws, power(draws, SPREAD), RACE[0][0], rng), RACE)
