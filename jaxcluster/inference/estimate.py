@@ -29,14 +29,15 @@ FITS = 6  # proposals, before draws count in any case
 MOST_ROUNDS = 8  # that count
 APART = 2.0  # standard errors, rms difference of estimates that still agree
 LARGEST = 2.0  # tolerances, error of an estimate that can be used: what nested sampling reaches
-INFLATED = 1.25  # error of one whose weights have a heavy tail
+NO_VARIANCE = 0.5  # Pareto k̂: beyond, weights have none, and draws do not show how they scatter
+INFLATED = 1.25  # error then: estimates of the weak candidate scatter by 1.3 to 1.7 without
 
 
 class Estimate(NamedTuple):
     """One estimate of ln Z, from draws of one fixed proposal."""
 
     log_evidence: float
-    error: float  # `INFLATED` where the tail is heavy
+    error: float  # `INFLATED` beyond `NO_VARIANCE`
     tail_index: float  # Pareto k̂ of the weights
     z: Float[np.ndarray, "n d"]  # draws
     log_likelihood: Float[np.ndarray, " n"]
@@ -49,7 +50,7 @@ class Mean(NamedTuple):
     """What weights say of ln Z."""
 
     log_evidence: float
-    error: float  # `INFLATED` where the tail is heavy
+    error: float  # `INFLATED` beyond `NO_VARIANCE`
     tail_index: float  # Pareto k̂
     log_weights: Float[np.ndarray, " n"]  # smoothed
     ess: float  # effective draws, by these
@@ -59,7 +60,7 @@ def mean_of(log_weights: Float[np.ndarray, " n"]) -> Mean:
     """Ln Z of weights, its error and k̂."""
     weights, k_hat = smoothed(log_weights)
     value, error = mean_and_error(weights)
-    error *= INFLATED if k_hat > HEAVIEST else 1.0
+    error *= INFLATED if k_hat > NO_VARIANCE else 1.0
     return Mean(value, error, k_hat, weights, effective(weights))
 
 

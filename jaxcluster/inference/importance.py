@@ -9,10 +9,11 @@ search and estimate, up to `MOST`. An estimate far below has missed something an
 mode that nobody sampled cannot show in the weights of its own pool; that all searches miss it is
 what remains. Estimates that agree give Z together; those whose weights have a heavy tail (Pareto
 k̂ > 0.7; Vehtari et al. 2024), as many have for fields without a cluster, only where all do after
-the last one, with an error larger by a quarter. Where estimates scatter by more than their weights
-say, that is the error. If they agree but have not reached the error or the effective draws that
-were asked for, they are the answer all the same, up to `LARGEST` times that error, and
-`Posterior.flags` says so: nested sampling, which costs ten times as much, would not do better.
+the last one. Errors are larger by a quarter where weights have no variance (k̂ > 0.5), and where
+estimates scatter by more than their weights say, that is the error. If they agree but have not
+reached the error or the effective draws that were asked for, they are the answer all the same, up
+to `LARGEST` times that error, and `Posterior.flags` says so: nested sampling, which costs ten times
+as much, would not do better.
 """
 
 import math

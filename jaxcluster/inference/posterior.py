@@ -210,7 +210,7 @@ class Posterior:
         if (k_hat := self.record.get("tail_index", 0.0)) > HEAVIEST:
             said.append(
                 f"the weights of draws have a heavy tail (Pareto k = {k_hat:.2f}, more than "
-                f"{HEAVIEST}), and the error of ln Z is larger by a quarter; try a second seed"
+                f"{HEAVIEST}), which the error of ln Z may not know of; try a second seed"
             )
         if (error := self.record.get("log_evidence_error", 0.0)) > (
             asked := self.record.get("tolerance", math.inf)
