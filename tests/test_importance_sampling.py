@@ -259,6 +259,7 @@ def test_says_so_where_modes_are_too_many(width):
 
 def test_falls_back_to_nested_and_says_why(monkeypatch):
     monkeypatch.setattr(estimate, "MOST_ROUNDS", 1)
+    monkeypatch.setattr(importance_sampling, "MOST", 2)
     model = jc.Model.from_likelihood(box(2, 5.0), lambda p: dist.Normal(0, 1).log_prob(p["x"]))
     lines = []
     run = jc.fast(model, key=jax.random.key(0), tolerance=1e-4, live=50, progress=lines.append)
