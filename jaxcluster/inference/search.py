@@ -14,8 +14,8 @@ next proposal knows (Koblents & Míguez 2015).
 Where age, metallicity, distance and extinction make up for each other, maxima lie on a ridge, and a
 few climbs from the prior find some of them: the weak candidate's second one in 4 of 14 searches.
 Others start from draws of prior × √L, which lie all along the ridge, as its crest goes up and down
-by a few nats only: 48 of those find it in 12 of 14. Every maximum that by its height and width has mass keeps a component
-for good.
+by a few nats only: 48 of those find it in 12 of 14. Every maximum that by its height and width has
+mass keeps a component for good.
 
 L is the model's `rough` one where it has one; draws of searches are then used no further.
 """
