@@ -94,7 +94,8 @@ class Evaluate:
     def _note(self, rows, one, other):
         if self._checkpoint is not None:
             self._done.append(np.column_stack([rows, one, other]))
-            if self._checkpoint.due:
+            # not before all that a killed run has noted is here again
+            if self._checkpoint.due and len(self._known) == 0:
                 self._checkpoint.save(evaluations=np.concatenate(self._done))
 
     def _each(self, run, z, part: int):
