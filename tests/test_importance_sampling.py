@@ -494,7 +494,7 @@ def test_estimates_that_agree_are_an_answer_beyond_the_error_asked_for(monkeypat
 
 
 def test_weights_that_are_alike_are_no_tail():
-    """130 of 960 alike to 1e-12 and few beyond: a Pareto distribution through all has k = 3."""
+    """150 alike to 1e-12 and 40 beyond: a Pareto distribution through all has k = 14."""
     rng = np.random.default_rng(0)
     weights = np.concatenate([rng.uniform(0.1, 1.37, 800), 1.37 * (1 + 1e-12 * rng.random(150))])
     log_w = np.log(np.append(weights, 1.37 + rng.exponential(0.2, 40)))

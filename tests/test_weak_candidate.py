@@ -1,27 +1,26 @@
 """Evidence at the threshold of a decision: 17 true members among 100 stars."""
 
 import jax
-import numpy as np
 import pytest
 
 import jaxcluster as jc
 from jaxcluster.inference.importance import importance
+from jaxcluster.jobs.inputs import inside
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.population.simulate import TRUTH, simulate_pair
 
 LIMITS = (10.0, 18.0)
-LN_BF = 12.05  # mean of 20 seeds; by nested sampling, see benchmarks/evidence
+LN_BF = 12.03  # mean of 19 seeds (`benchmarks/evidence`); no other method has confirmed it
 
 
 @pytest.mark.slow
 def test_the_mode_of_a_weak_candidate_is_not_missed():
-    """Seed 1 gave 10.95 ± 0.08 (3be9bae): its second search had climbed past the main mode."""
+    """Seed 1 gave 10.95 ± 0.08 (3be9bae): the main mode had been found, as a hill far too wide."""
     truth = {**TRUTH, "field_fraction": 0.83}
     grid = jc.load_grid("parsec", ("G", "BP", "RP"))
     sample, field = simulate_pair(jax.random.key(102), 100, 1000, truth, grid, LIMITS)
     stars = jc.from_table(sample)
-    magnitude = np.asarray(stars.x[:, 0])
-    stars = stars[(magnitude > LIMITS[0]) & (magnitude < LIMITS[1])]
+    stars = stars[inside(stars, LIMITS)]
     density = jc.fit_field(jc.from_table(field), LIMITS, n_stars=len(stars), key=jax.random.key(0))
     cells = {"n_masses": 96, "n_mass_ratios": 6}
     model = load_model("mimo_cmd")(stars, field=density, limits=LIMITS, **cells)

@@ -172,10 +172,9 @@ def compare(row, name: str, model: jc.Model, seeds: range, truth: float | None, 
     costs = [np.mean([getattr(run, k) for run in runs]) for k in ("evaluations", "cpu_seconds")]
     row(
         name,
-        *(
-            f"{value:.3f}"
-            for value in (found.mean(), error.std(ddof=min(1, len(runs) - 1)), quoted)
-        ),
+        f"{found.mean():.3f}",
+        f"{error.std(ddof=1):.3f}" if len(runs) > 1 else "",
+        f"{quoted:.3f}",
         f"{(np.abs(error) > MISSED).sum()} of {len(runs)}",
         len(refused),
         f"{costs[0]:.0f}",

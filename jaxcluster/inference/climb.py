@@ -94,7 +94,7 @@ def steepness(
 
     The mean of both sides, along unit vectors. Second derivatives at the top itself are those of
     the ripples on it: of the weak candidate's maxima (`benchmarks/evidence`) hills that fall off
-    by those have 1 to 17 effective draws of 480, and five times as many by the width at two nats.
+    by those are five times too wide in age and distance, and have half as many effective draws.
     A side where everything is impossible says nothing.
     """
     both = np.concatenate([directions, -directions])

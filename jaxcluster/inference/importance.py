@@ -1,4 +1,4 @@
-"""Importance sampling of a `Model`: evidence from some twenty thousand likelihoods.
+"""Importance sampling of a `Model`: evidence from twenty to a hundred thousand likelihoods.
 
 Estimates of ln Z, which count draws of their own, each from a proposal fitted to all draws before
 (`estimate`), the first two and most of the others after a search from the prior (`search`).
