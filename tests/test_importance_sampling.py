@@ -15,7 +15,7 @@ from jaxcluster.inference import checkpoint, estimate, evaluate
 from jaxcluster.inference import importance as importance_sampling
 from jaxcluster.inference.climb import climb, curvature, gradients
 from jaxcluster.inference.compile import Stopwatch
-from jaxcluster.inference.estimate import Estimate, agreeing, disagreement, lightest, together
+from jaxcluster.inference.estimate import Estimate, answer, apart
 from jaxcluster.inference.evaluate import Evaluate
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.importance import NotConvergedError, importance
@@ -191,45 +191,45 @@ def test_effective_number():
     assert effective(np.array([0.0, -800.0, -900.0])) == pytest.approx(1.0)
 
 
-def estimate_of(value, error, k_hat=0.3, n=1000, seed=0, searches=1):
-    """An estimate whose weights say ln Z and its error."""
-    spread = np.sqrt(np.log1p(n * error**2))
-    log_w = spread * np.random.default_rng(seed).normal(size=n)
-    log_w += value - mean_and_error(log_w)[0]
-    return Estimate(value, error, k_hat, np.zeros((n, 1)), np.zeros(n), log_w, [], searches)
+def estimate_of(value, error, k_hat=0.3, searches=1):
+    nothing = np.zeros(0)
+    return Estimate(value, error, k_hat, 500.0, nothing, nothing, nothing, [], searches)
 
 
 def test_estimates_confirm_each_other():
-    high, low = estimate_of(-5.0, 0.05), estimate_of(-6, 0.05)
-    same, vague = estimate_of(-5.08, 0.06, seed=1, searches=2), estimate_of(-5.0, 0.5)
-    other = low._replace(searches=3)
-    assert agreeing([low, high, same], 0.1) == [high, same]
-    assert agreeing([low, high], 0.1) == []  # nobody confirms the high one
-    assert agreeing([vague, low, other], 0.1) == [low, other]
-    assert agreeing([low, low], 0.1) == []  # no search in between
-    assert agreeing([high._replace(tail_index=1.1), low, other], 0.1) == [low, other]  # no mean
-    assert disagreement([high, same]) == pytest.approx(0.08 / np.hypot(0.05, 0.06), rel=1e-6)
+    high, low = estimate_of(-5.0, 0.05), estimate_of(-6.0, 0.05)
+    same, later = estimate_of(-5.08, 0.06, searches=2), estimate_of(-6.0, 0.05, searches=3)
+    assert answer([low, high, same], 0.1) == (same, high)
+    assert answer([high, later], 0.1) is None  # the later one has missed something
+    assert answer([low, same], 0.1) is None  # nobody confirms the later one
+    assert answer([low, low], 0.1) is None  # no search in between
+    assert answer([estimate_of(-5.0, 0.3), low, later], 0.1) == (later, low)  # vague
+    assert answer([estimate_of(-5.0, 0.05, 1.1), low, later], 0.1) == (later, low)  # no mean
+    assert apart(high, same) == pytest.approx(-0.08 / np.hypot(0.05, 0.06))
 
 
-def test_errors_of_estimates_together():
-    one, other = estimate_of(-5.0, 0.05), estimate_of(-5.02, 0.05, seed=1)
-    value, error, k_hat, *_ = together([one, other])
-    assert k_hat < 0.7
-    assert value == pytest.approx(-5.01, abs=0.01)
-    assert error == pytest.approx(0.05 / np.sqrt(2), rel=0.2)
-    tail = 0.95 * np.random.default_rng(2).exponential(size=1000)
-    heavy = [one._replace(log_weights=tail), one._replace(log_weights=tail + 1e-6)]
-    _, error, k_hat, *_ = together(heavy)
-    assert k_hat > 0.7
-    assert error == pytest.approx(
-        1.25 * mean_and_error(smoothed(np.concatenate([tail, tail + 1e-6]))[0])[1]
-    )
-    assert lightest([*heavy, one._replace(tail_index=0.8)])[:2] == heavy
-    other = other._replace(tail_index=0.9)
-    assert lightest([one, other]) == [one]
-    assert lightest([other, other]) == [other, other]
-    apart = together([one, estimate_of(-5.3, 0.05, seed=1)])
-    assert apart[1] == pytest.approx(0.15)
+def test_of_confirmed_estimates_the_last_without_a_heavy_tail_holds():
+    first, second = estimate_of(-5.0, 0.05, 0.9), estimate_of(-5.0, 0.05, 0.8, searches=2)
+    third, fourth = second._replace(tail_index=0.6), second._replace(tail_index=0.3)
+    assert answer([first, second, third, fourth], 0.1) == (fourth, first)
+    assert answer([first, third, second], 0.1) == (third, first)
+    assert answer([first, second, second._replace(tail_index=0.75)], 0.1)[0].tail_index == 0.75
+
+
+def test_the_error_of_weights_without_variance_is_larger(monkeypatch):
+    def error(k_hat):
+        monkeypatch.setattr(estimate, "smoothed", lambda log_w: (log_w, k_hat))
+        rng = np.random.default_rng(0)
+        prior = multivariate_normal(np.zeros(2))
+        drawn = lambda n: rng.normal(size=(n, 2))  # noqa: E731
+        pool = Draws(lambda z: (prior.logpdf(z), -2.0 * (z**2).sum(axis=1)), drawn, 400)
+        hill = StudentMixture(np.ones(1), np.zeros((1, 2)), 0.5 * np.eye(2)[None])
+        one = estimate.estimate(pool, [hill], rng, 0.1, 0, lambda line: None)
+        assert one.tail_index == k_hat
+        assert abs(one.log_evidence + np.log(5.0)) < 4 * one.error
+        return one.error
+
+    assert error(0.6) == pytest.approx(1.25 * error(0.4))
 
 
 def box(d, half):
@@ -424,20 +424,36 @@ def test_first_draws_lie_around_the_ends_as_the_posterior_falls_off():
             assert (chi2 < radius**2).mean() == pytest.approx(inside, abs=0.03)
 
 
-def test_an_estimate_far_below_does_not_count(monkeypatch):
+def test_an_estimate_far_below_confirms_nothing_and_is_told(monkeypatch):
     original, found = importance_sampling.estimate, []
 
     def lost_at_first(*arguments):
         one = original(*arguments)
-        lower = {"log_evidence": one.log_evidence - 1.0, "log_weights": one.log_weights - 1.0}
-        found.append(one._replace(**lower) if not found else one)
+        found.append(one if found else one._replace(log_evidence=one.log_evidence - 1.0))
         return found[-1]
 
     monkeypatch.setattr(importance_sampling, "estimate", lost_at_first)
     model = jc.Model.from_likelihood(box(3, 5.0), lambda p: dist.Normal(0, 0.5).log_prob(p["x"]))
-    record = importance(model, key=jax.random.key(0)).record
-    assert len(record["estimate_log_evidence"]) == len(found) == 3
-    assert abs(record["log_evidence"] + 3 * np.log(10.0)) < 4 * record["log_evidence_error"]
+    run = importance(model, key=jax.random.key(0))
+    assert len(run.record["search_length"]) == len(found) == 3
+    assert abs(run.log_evidence + 3 * np.log(10.0)) < 4 * run.log_evidence_error
+    assert any("1 of 3 estimates missed a part" in flag for flag in run.flags)
+
+
+def test_an_estimate_that_says_nothing_is_followed_by_another_from_its_draws(monkeypatch):
+    original, found = importance_sampling.estimate, []
+
+    def without_mean_at_first(*arguments):
+        one = original(*arguments)
+        found.append(one if found else one._replace(tail_index=1.2))
+        return found[-1]
+
+    monkeypatch.setattr(importance_sampling, "estimate", without_mean_at_first)
+    model = jc.Model.from_likelihood(box(3, 5.0), lambda p: dist.Normal(0, 0.5).log_prob(p["x"]))
+    run = importance(model, key=0)
+    assert len(found) == 3
+    assert [one.searches for one in found] == [1, 1, 2]
+    assert run.flags == []
 
 
 def test_a_narrow_mode_far_away_is_found():
@@ -542,9 +558,9 @@ def test_evidence_says_what_speaks_against_it():
     run.record.update(tail_index=0.4)
     assert run.flags == []
     assert run.summary()["sampling_flag"] is None
-    run.record.update(tail_index=0.84, estimates_that_count=1, insertion_rank_p=2e-5)
+    run.record.update(tail_index=0.84, estimates_too_low=1, insertion_rank_p=2e-5)
     run.record.update(fallback="no two agree")
-    words = "k = 0.84", "1 of 2 estimates", "p of insertion ranks = 2e-05", "no two agree"
+    words = "k = 0.84", "1 of 2 estimates missed", "p of insertion ranks = 2e-05", "no two agree"
     for flag, word in zip(run.flags, words, strict=True):
         assert word in flag
     assert run.summary()["sampling_flag"] == "; ".join(run.flags)

@@ -157,7 +157,7 @@ def _draw_importance(figure, posterior):
     value, error = attributes["log_evidence"], attributes["log_evidence_error"]
     off = attributes["disagreement"]
     rounds.set_title(
-        rf"$\ln Z = {value:.2f} \pm {error:.2f}$" + f"\nsearches differ by {off:.1f} errors",
+        rf"$\ln Z = {value:.2f} \pm {error:.2f}$" + f"\nanother search: {off:.1f} errors off",
         fontsize=10,
     )
     rounds.margins(y=0.25)  # room for the legend

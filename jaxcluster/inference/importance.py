@@ -3,20 +3,18 @@
 Estimates of ln Z, which count draws of their own, each from a proposal fitted to all draws before
 (`estimate`), the first two and most of the others after a search from the prior (`search`).
 
-How it knows that it fails. The highest estimate must be confirmed by another one, to within their
-errors, and a search that was made between the two has then found nothing new; else there is another
-search and estimate, up to `MOST`. An estimate far below has missed something and does not count. A
-mode that nobody sampled cannot show in the weights of its own pool; that all searches miss it is
-what remains. Estimates that agree give Z together; those whose weights have a heavy tail (Pareto
-k̂ > 0.7; Vehtari et al. 2024), as many have for fields without a cluster, only where all do after
-the last one. Errors are larger by a quarter where weights have no variance (k̂ > 0.5), and where
-estimates scatter by more than their weights say, that is the error. If they agree but have not
-reached the error or the effective draws that were asked for, they are the answer all the same, up
-to `LARGEST` times that error, and `Posterior.flags` says so: nested sampling, which costs ten times
-as much, would not do better.
+How it knows that it fails. An estimate holds if an earlier one confirms it, to within their errors,
+and a search that was made between the two has then found nothing new (`estimate.answer`); else
+there is another search and estimate, up to `MOST`. One whose weights say nothing is followed
+by another without a search, as its draws are what a better proposal is fitted to. A mode that
+nobody sampled cannot show in the weights of its own pool; that all searches miss it is what
+remains. Errors are larger by a quarter where weights have no variance (Pareto k̂ > 0.5; Vehtari et
+al. 2024); those with a heavy tail (k̂ > 0.7), as many have for fields without a cluster, confirm,
+and hold only after the last estimate. If the one that holds has not reached the error that was
+asked for, it is the answer all the same, up to `LARGEST` times that error, and `Posterior.flags`
+says so: nested sampling, which costs ten times as much, would not do better.
 """
 
-import math
 import time
 from pathlib import Path
 
@@ -28,15 +26,7 @@ from scipy.special import logsumexp
 from jaxcluster.density.keys import as_key, generator
 from jaxcluster.inference.checkpoint import Checkpoint
 from jaxcluster.inference.compile import Stopwatch
-from jaxcluster.inference.estimate import (
-    LARGEST,
-    Estimate,
-    agreeing,
-    disagreement,
-    estimate,
-    lightest,
-    together,
-)
+from jaxcluster.inference.estimate import APART, LARGEST, Estimate, answer, apart, estimate, usable
 from jaxcluster.inference.evaluate import BATCH, LOWEST, Evaluate
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.model import Model
@@ -50,10 +40,9 @@ from jaxcluster.inference.posterior import (
     systematic,
 )
 from jaxcluster.inference.search import BEGIN, CLIPPED, FIRST, Search, proposal_for, search
-from jaxcluster.inference.weighted_draws import Draws, effective
+from jaxcluster.inference.weighted_draws import Draws
 
 MOST = 6  # estimates
-HARD = 0.2  # of the effective draws asked for, which do where no proposal fits well
 
 
 class NotConvergedError(RuntimeError):
@@ -79,15 +68,15 @@ def importance(
         model: what to sample.
         key: random key or seed.
         tolerance: error of ln Z to reach.
-        draws: equally weighted posterior draws to keep; as many effective ones are reached, or a
-            fifth where no proposal fits well, or fewer after the last estimate (see `ess`).
+        draws: equally weighted posterior draws to keep; as many effective ones are reached, or as
+            the error of ln Z needs where no proposal fits well (see `ess`).
         checkpoint: folder that keeps the likelihoods so far, so that a killed run can go on.
         progress: called with a line of text about once a second.
 
     Returns:
         The posterior with its evidence; of its `quality`, `tail_index` is the Pareto k̂ of the
-        weights behind the evidence, and `disagreement` the rms difference of the estimates that
-        count, in standard errors.
+        weights behind the evidence, and `disagreement` how far the estimate that confirms it
+        is, in standard errors.
 
     Raises:
         NotConvergedError: a bar of the module's docstring was not reached.
@@ -124,12 +113,11 @@ def importance(
     evaluate.keep(kept)
     searches: list[Search] = []
     estimates: list[Estimate] = []
-    agree: list[Estimate] = []
-    best: list[Estimate] = []  # of those that agree
     all_draws = Draws(evaluate, prior, BATCH)
-    mean, done = None, False
+    found, done = None, False
     while not done and len(estimates) < MOST:
-        if not agree:
+        # one that says nothing is followed by another, which knows its draws
+        if not estimates or (found is None and usable(estimates[-1], tolerance)):
             stage = f"search {len(searches) + 1}"
             pool = Draws(evaluate.rough, prior, FIRST)
             searches.append(search(pool, evaluate.gradient, rng, say))
@@ -138,50 +126,47 @@ def importance(
             else:  # the search's own draws have another likelihood
                 all_draws.add(proposal_for(pool, searches[-1].hills, CLIPPED, rng), BEGIN, rng)
         stage = f"estimate {len(estimates) + 1}"
-        hills, least = [one.hills for one in searches], math.ceil(draws / 2)
-        wanted = tolerance * math.sqrt(2.0)
-        estimates.append(estimate(all_draws, hills, rng, wanted, least, say))
-        if agree := agreeing(estimates, tolerance):
-            best = lightest(agree)
-            mean = together(best)
-            enough = mean.error < tolerance and mean.ess >= HARD * draws
-            done = enough and best[0].tail_index < HEAVIEST  # so are the others then
-    if mean is None or not agree or mean.error > LARGEST * tolerance:
+        hills, least = [one.hills for one in searches], draws if len(searches) > 1 else 0
+        estimates.append(estimate(all_draws, hills, rng, tolerance, least, say))
+        found = answer(estimates, tolerance)
+        done = found is not None and found[0].error < tolerance and found[0].tail_index < HEAVIEST
+    if found is None:
         account = {**watch.record(), "resumed_seconds": watch.resumed}
         raise NotConvergedError(
             _why(estimates, tolerance), {**account, "evaluations": evaluate.count}
         )
 
-    log_l = np.concatenate([one.log_likelihood for one in best])
-    weights = np.exp(mean.log_weights - logsumexp(mean.log_weights))
+    one, other = found
+    weights = np.exp(one.log_weights - logsumexp(one.log_weights))
     chosen = rng.permutation(systematic(weights, draws, rng))
-    rounds = [one for each in estimates for one in each.rounds]
+    rounds = [each for every in estimates for each in every.rounds]
     attributes = {
         "method": "importance",
-        "log_evidence": mean.log_evidence,
-        "log_evidence_error": mean.error,
-        "information": float(weights @ log_l) - mean.log_evidence,
+        "log_evidence": one.log_evidence,
+        "log_evidence_error": one.error,
+        "information": float(weights @ one.log_likelihood) - one.log_evidence,
         "evaluations": evaluate.count,
         "rough_evaluations": evaluate.count_rough,
-        "ess": mean.ess,
-        "tail_index": mean.tail_index,
+        "ess": one.ess,
+        "tail_index": one.tail_index,
         "tolerance": tolerance,
-        "disagreement": disagreement(agree),
-        "search_power": np.concatenate([one.powers for one in searches]),
-        "search_length": [len(one.powers) for one in searches],
-        "estimate_log_evidence": [one.log_evidence for one in estimates],
-        "estimate_error": [one.error for one in estimates],
-        "estimate_tail_index": [one.tail_index for one in estimates],
-        "estimates_that_count": len(agree),
-        "estimate_rounds": [len(one.rounds) for one in estimates],
+        "disagreement": abs(apart(one, other)),
+        "search_power": np.concatenate([each.powers for each in searches]),
+        "search_length": [len(each.powers) for each in searches],
+        "estimate_log_evidence": [each.log_evidence for each in estimates],
+        "estimate_error": [each.error for each in estimates],
+        "estimate_tail_index": [each.tail_index for each in estimates],
+        "estimates_too_low": sum(
+            usable(each, tolerance) and apart(each, one) > APART for each in estimates
+        ),
+        "estimate_rounds": [len(each.rounds) for each in estimates],
         "round_log_evidence": [value for value, _, _ in rounds],
         "round_log_evidence_error": [value for _, value, _ in rounds],
         "round_counts": [int(counts) for _, _, counts in rounds],
-        "round_log_weight": mean.log_weights,
+        "round_log_weight": one.log_weights,
     }
-    z = np.concatenate([one.z for one in best])[chosen]
-    kept_draws = jax.tree.map(lambda a: a[None], evaluate.describe(z))
-    statistics = {"log_likelihood_total": log_l[chosen][None]}
+    kept_draws = jax.tree.map(lambda a: a[None], evaluate.describe(one.z[chosen]))
+    statistics = {"log_likelihood_total": one.log_likelihood[chosen][None]}
     return finish(flat, kept_draws, statistics, attributes, watch)
 
 
@@ -207,7 +192,7 @@ def _why(estimates: list[Estimate], tolerance: float) -> str:
     """What was not reached."""
     each = [
         f"{one.log_evidence:.2f} ± {one.error:.2f}, Pareto k {one.tail_index:.2f}, "
-        f"{effective(one.log_weights):.0f} effective draws"
+        f"{one.ess:.0f} effective draws"
         for one in estimates
     ]
     return (

@@ -178,7 +178,7 @@ class Posterior:
         """How well the sampler did, by name: each method has its own measures.
 
         ``ess`` effective draws; of evidences ``tail_index`` (Pareto k̂) and ``disagreement`` of
-        independent estimates [standard errors], or ``insertion_rank_p``, and ``information`` [nat];
+        two estimates [standard errors], or ``insertion_rank_p``, and ``information`` [nat];
         of chains ``r_hat``, the largest of all parameters (of a single chain between its halves),
         ``ess``, the least, and ``divergences``.
         Chains that never moved have R̂ = ∞ and one effective draw.
@@ -216,11 +216,10 @@ class Posterior:
             asked := self.record.get("tolerance", math.inf)
         ):
             said.append(f"the error of ln Z is {error:.2g} where {asked:g} was asked for")
-        made = np.size(self.record.get("estimate_log_evidence", []))
-        if left_out := made - self.record.get("estimates_that_count", made):
+        if too_low := self.record.get("estimates_too_low", 0):
             said.append(
-                f"{left_out} of {made} estimates do not count: they missed a part of the "
-                "posterior, or ended with too large an error"
+                f"{too_low} of {np.size(self.record['estimate_log_evidence'])} estimates missed a "
+                "part of the posterior, so the others may have missed another; try a second seed"
             )
         if (p := self.record.get("insertion_rank_p", 1.0)) < LEAST_P:
             said.append(
