@@ -20,7 +20,7 @@ from jaxcluster.inference.evaluate import Evaluate
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.importance import NotConvergedError, importance
 from jaxcluster.inference.posterior import systematic
-from jaxcluster.inference.search import LIGHT, WIDER, about
+from jaxcluster.inference.search import LIGHT, WIDER, about, summits
 from jaxcluster.inference.student_mixture import NU, StudentMixture, fit_mixture
 from jaxcluster.inference.weighted_draws import Draws, effective, mean_and_error, smoothed
 
@@ -205,7 +205,10 @@ def test_estimates_confirm_each_other():
     assert answer([low, low], 0.1) is None  # no search in between
     assert answer([estimate_of(-5.0, 0.3), low, later], 0.1) == (later, low)  # vague
     assert answer([estimate_of(-5.0, 0.05, 1.1), low, later], 0.1) == (later, low)  # no mean
-    assert apart(high, same) == pytest.approx(-0.08 / np.hypot(0.05, 0.06))
+    assert apart(high, same, 0.1) == pytest.approx(-0.08 / np.hypot(0.05, 0.06))
+    sure, exact = estimate_of(-5.0, 0.01), estimate_of(-5.09, 0.01, searches=2)
+    assert answer([sure, exact], 0.1) == (exact, sure)
+    assert answer([sure, exact], 0.05) is None  # 0.09 is more than was asked for
 
 
 def test_of_confirmed_estimates_the_last_without_a_heavy_tail_holds():
@@ -424,6 +427,21 @@ def test_first_draws_lie_around_the_ends_as_the_posterior_falls_off():
             assert (chi2 < radius**2).mean() == pytest.approx(inside, abs=0.03)
 
 
+def test_summits_are_those_behind_a_valley():
+    """Of two Gaussians the top of one, a low point on it, and one on the other."""
+    places = np.array([[-5.0, 0.0], [5.0, 0.0]])
+
+    def height(z):
+        return logsumexp(-0.5 * ((z[:, None] - places) ** 2).sum(axis=-1), axis=1)
+
+    ends = places[[0, 0, 1]] + np.array([[0.0, 0.0], [0.0, 3.0], [1.0, 2.0]])
+    for order in ([0, 1, 2], [2, 1, 0]):
+        ordered = ends[order]
+        found = summits(height, ordered, height(ordered), np.arange(3))
+        assert found[np.argsort(order)].tolist() == [True, False, True]
+    assert summits(height, ends, height(ends), np.array([1])).tolist() == [False]
+
+
 def test_an_estimate_far_below_confirms_nothing_and_is_told(monkeypatch):
     original, found = importance_sampling.estimate, []
 
@@ -456,9 +474,10 @@ def test_an_estimate_that_says_nothing_is_followed_by_another_from_its_draws(mon
     assert run.flags == []
 
 
-def test_a_narrow_mode_far_away_is_found():
-    """30 % of Z, in 2 of 8 dimensions five times narrower: 3 of 15 seeds lost it (error -0.35)."""
-    narrow = jnp.where(jnp.arange(8) < 2, 0.2, 1.0)
+@pytest.mark.parametrize(("narrower", "dimensions"), [(5.0, 2), (4.0, 3)])
+def test_a_narrow_mode_far_away_is_found(narrower, dimensions):
+    """30 % of Z: 3 and 7 of 15 seeds lost it (error -0.35), and one of 20 the second one again."""
+    narrow = jnp.where(jnp.arange(8) < dimensions, 1.0 / narrower, 1.0)
 
     def two(p):
         logs = [

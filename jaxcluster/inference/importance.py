@@ -150,14 +150,14 @@ def importance(
         "ess": one.ess,
         "tail_index": one.tail_index,
         "tolerance": tolerance,
-        "disagreement": abs(apart(one, other)),
+        "disagreement": abs(apart(one, other, tolerance)),
         "search_power": np.concatenate([each.powers for each in searches]),
         "search_length": [len(each.powers) for each in searches],
         "estimate_log_evidence": [each.log_evidence for each in estimates],
         "estimate_error": [each.error for each in estimates],
         "estimate_tail_index": [each.tail_index for each in estimates],
         "estimates_too_low": sum(
-            usable(each, tolerance) and apart(each, one) > APART for each in estimates
+            usable(each, tolerance) and apart(each, one, tolerance) > APART for each in estimates
         ),
         "estimate_rounds": [len(each.rounds) for each in estimates],
         "round_log_evidence": [value for value, _, _ in rounds],

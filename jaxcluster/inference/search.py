@@ -24,7 +24,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy.special import logsumexp
 
 from jaxcluster.inference.climb import Gradient, Height, climb, curvature
@@ -36,10 +36,12 @@ from jaxcluster.inference.weighted_draws import Draws, effective
 FIRST = 1920  # draws from the prior
 SPREAD = 400  # effective ones that climbs start from
 # Climbs, the steps after which fewer go on, and the first step where the prior is about 1 wide:
-RACE = ((192, 8, 0.2), (48, 17, 0.2), (12, 25, 0.1))  # from the prior
-CREST = ((60, 20, 0.1), (30, 40, 0.1))  # from the ends of those and from prior × √L
+RACE = ((192, 8, 0.2), (40, 17, 0.2), (10, 25, 0.1))  # from the prior
+CREST = ((60, 20, 0.1), (24, 40, 0.1))  # from the ends of those and from prior × √L
 ROOT = 0.5  # power of L
 APART = 0.1  # rms distance of different ends
+LOW = 0.25  # as many more go on, the highest `summits` of the others
+NEAR = 2  # higher ones that each is compared with
 LIGHT = 7.0  # nats of mass below the heaviest maximum, where others do not count
 KEPT = 0.1  # share of a proposal about the maxima
 TEMPERED = 0.3  # share of a proposal that is fitted to prior × √L
@@ -86,23 +88,51 @@ def starts(draws: Draws, beta: float, n: int, rng) -> Float[np.ndarray, "n d"]:
     return draws.z[rng.permutation(systematic(weights, n, rng))]
 
 
-def race(
-    gradient: Gradient, ends: Float[np.ndarray, "n d"], rounds: tuple[tuple[int, int, float], ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Climb in rounds of ever fewer; return the different ends, the highest first, and heights.
+def summits(
+    height: Height,
+    ends: Float[np.ndarray, "n d"],
+    heights: Float[np.ndarray, " n"],
+    some: Int[np.ndarray, " m"],
+) -> Bool[np.ndarray, " m"]:
+    """Which of some ends a valley parts from each of the nearest `NEAR` higher ones.
 
-    The highest of all that are different go on, so that the many that end low cost little.
+    A valley is where the middle between the two is lower than both. Without one they are presumably
+    on the way to the same maximum.
     """
-    height = np.zeros(len(ends))
+    away = ((ends[some, None] - ends) ** 2).sum(axis=-1)
+    away[heights[some, None] >= heights] = np.inf
+    nearest = np.argsort(away, axis=1)[:, :NEAR]
+    middle = 0.5 * (ends[nearest] + ends[some, None])
+    valley = height(middle.reshape(-1, ends.shape[1])).reshape(nearest.shape) < heights[some, None]
+    return (valley | np.isinf(np.take_along_axis(away, nearest, axis=1))).all(axis=1)
+
+
+def race(
+    gradient: Gradient,
+    height: Height,
+    ends: Float[np.ndarray, "n d"],
+    rounds: tuple[tuple[int, int, float], ...],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Climb in rounds of ever fewer; return the ends, the highest first, and heights.
+
+    The highest of all that are different go on, so that the many that end low cost little, and
+    others that are `summits`, as those of a narrow maximum are low for long.
+    """
+    heights = np.zeros(len(ends))
     for number, steps, first in rounds:
+        order = np.argsort(-heights, kind="stable")
+        ends, heights = ends[order], heights[order]
         chosen: list[int] = []
-        for one in np.argsort(-height, kind="stable"):
+        for one in range(len(ends)):
             away = ((ends[chosen] - ends[one]) ** 2).mean(axis=1)
             if len(chosen) < number and (away > APART**2).all():
                 chosen.append(one)
-        ends, height = climb(gradient, ends[chosen], steps, first)
-    order = np.argsort(-height)
-    return ends[order], height[order]
+        others = np.setdiff1d(np.arange(len(ends)), chosen)
+        if len(others):
+            others = others[summits(height, ends, heights, others)][: int(LOW * number)]
+        ends, heights = climb(gradient, ends[[*chosen, *others]], steps, first)
+    order = np.argsort(-heights)
+    return ends[order], heights[order]
 
 
 def about(
@@ -185,11 +215,12 @@ def search(draws: Draws, gradient: Gradient, rng, say) -> Search:
         return log_prior + log_likelihood
 
     say(f"{RACE[0][0]} climbs by gradient from the prior")
-    ends, heights = race(gradient, starts(draws, power(draws, SPREAD), RACE[0][0], rng), RACE)
+    first = starts(draws, power(draws, SPREAD), RACE[0][0], rng)
+    ends, heights = race(gradient, height, first, RACE)
     draws.add(about(gradient, height, ends, heights), BEGIN, rng)
     powers = temper(draws, rng, say)
     say(f"{CREST[0][0]} climbs by gradient from prior × √L")
     others = starts(draws, ROOT, CREST[0][0] - len(ends), rng)
-    hills = about(gradient, height, *race(gradient, np.concatenate([ends, others]), CREST))
+    hills = about(gradient, height, *race(gradient, height, np.concatenate([ends, others]), CREST))
     draws.add(hills, BEGIN, rng)
     return Search(hills, powers + temper(draws, rng, say))
