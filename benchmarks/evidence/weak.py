@@ -3,14 +3,15 @@
     python -m benchmarks.evidence.weak targets [SEEDS [NAME ...]]  closed forms, 7 or 8 dimensions
     python -m benchmarks.evidence.weak nested [SEEDS [NAME ...]]   the same, nested sampling
     python -m benchmarks.evidence.weak weak|null [SEEDS [FIRST]]   100 simulated stars, 96 × 6 cells
-    python -m benchmarks.evidence.weak candidates [SEEDS [NAME ...]]  the same, ten weak, ten nulls
+    python -m benchmarks.evidence.weak candidates [SEEDS [NAME ...]]  ten weak, ten nulls, five real
     python -m benchmarks.evidence.weak reference LIVE [NAME ...]   nested sampling on any of these
 
 Targets, in a box of half side H = 10: two Gaussians of width 1 at ∓5, the second with 30 % and
 narrower by a factor in some of the dimensions; a slab with a spike of σ = 0.03 H that has 90 %; a
 product of Cauchys; a banana; a ridge of thirteen narrow maxima; six effects of a common scale
 (funnels, `FUNNELS`). `weak`: 17 true members of 100 (key 102), `null`: none (key 100), one field
-density each. `candidates`: 7 to 30 expected members of 100 (`weak 7` to `weak 30`), and ten nulls.
+density each. `candidates`: 7 to 30 expected members of 100 (`weak 7` to `weak 30`), ten nulls, and
+five real ones: 18 stars of a cluster's selection by parallax and motion in 82 of its field.
 But for `nested` and `reference` it is importance sampling alone; what it refuses the default gives
 to nested sampling.
 """
@@ -22,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
+from astropy.table import Table, vstack
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import cauchy, norm
 from numpyro.distributions import HalfCauchy, HalfNormal, LogNormal, LogUniform, Normal, Uniform
@@ -32,6 +34,7 @@ from scipy.stats import cauchy as exact_cauchy
 
 import jaxcluster as jc
 from benchmarks.evidence.main import LIMITS
+from benchmarks.robustness.main import select
 from benchmarks.shared import between, header, keep_compiled
 from jaxcluster.inference.importance import NotConvergedError
 from jaxcluster.jobs.model_files import load_model
@@ -135,17 +138,36 @@ def target(name: str) -> tuple[jc.Model, float]:
 
 WEAK = {f"weak {n}": (200 + i, n) for i, n in enumerate([7, 9, 12, 14, 17, 19, 22, 25, 27, 30])}
 NULLS = {f"null {i}": (300 + i, 0) for i in range(10)}
-CANDIDATES = {**WEAK, **NULLS, "weak": (102, 17), "null": (100, 0)}  # key, expected members of 100
+SIMULATED = {**WEAK, **NULLS, "weak": (102, 17), "null": (100, 0)}  # key, expected members of 100
+REAL = ("Haffner_6", "NGC2509", "NGC3293", "NGC6649", "NGC6834")
+SELECTED = 18  # stars of 100
+
+
+def simulated(name: str) -> tuple[Table, Table]:
+    """Sample and field of one of `SIMULATED`."""
+    key, members = SIMULATED[name]
+    truth = {**TRUTH, "field_fraction": 1.0 - members / 100}
+    grid = jc.load_grid("parsec", ("G", "BP", "RP"))
+    return simulate_pair(jax.random.key(key), 100, 1000, truth, grid, LIMITS)
+
+
+def real(name: str) -> tuple[Table, Table]:
+    """Sample and field of one of `REAL`: a few stars of the cluster's selection in its field."""
+    rng = np.random.default_rng(0)
+    shuffled = [table[rng.permutation(len(table))] for table in map(complete, select(name))]
+    (selected, field), others = shuffled, 100 - SELECTED
+    return vstack([selected[:SELECTED], field[:others]]), field[others:]
+
+
+def complete(table: Table) -> Table:
+    """Stars with colours inside the limits."""
+    magnitude, colour = (np.asarray(table[c], float) for c in ("phot_g_mean_mag", "bp_rp"))
+    return table[(magnitude > LIMITS[0]) & (magnitude < LIMITS[1]) & np.isfinite(colour)]
 
 
 def candidate(name: str) -> jc.Model:
-    """One of `CANDIDATES`."""
-    key, members = CANDIDATES[name]
-    truth, grid = (
-        {**TRUTH, "field_fraction": 1.0 - members / 100},
-        jc.load_grid("parsec", ("G", "BP", "RP")),
-    )
-    sample, field = simulate_pair(jax.random.key(key), 100, 1000, truth, grid, LIMITS)
+    """One of `SIMULATED` or `REAL`."""
+    sample, field = real(name) if name in REAL else simulated(name)
     stars = between(jc.from_table(sample), LIMITS)
     density = jc.fit_field(jc.from_table(field), LIMITS, n_stars=len(stars), key=jax.random.key(0))
     cells = {"n_masses": 96, "n_mass_ratios": 6}
@@ -207,11 +229,11 @@ def main() -> None:
             model, truth = target(name)
             compare(row, name, model, range(number), truth, sampler)
     elif what == "candidates":
-        for name in rest[1:] or [*WEAK, *NULLS]:
+        for name in rest[1:] or [*WEAK, *NULLS, *REAL]:
             compare(row, name, candidate(name), range(number), None, jc.importance)
     elif what == "reference":
         nested = partial(jc.nested, live=number)
-        for name in rest[1:] or CANDIDATES:
+        for name in rest[1:] or [*SIMULATED, *REAL]:
             compare(row, name, candidate(name), range(1), None, nested)
     else:
         first = int(rest[1]) if len(rest) > 1 else 0

@@ -104,7 +104,8 @@ def summits(
     nearest = np.argsort(away, axis=1)[:, :NEAR]
     middle = 0.5 * (ends[nearest] + ends[some, None])
     valley = height(middle.reshape(-1, ends.shape[1])).reshape(nearest.shape) < heights[some, None]
-    return (valley | np.isinf(np.take_along_axis(away, nearest, axis=1))).all(axis=1)
+    none = np.isinf(np.take_along_axis(away, nearest, axis=1))
+    return np.asarray((valley | none).all(axis=1))
 
 
 def race(
