@@ -208,6 +208,9 @@ def test_estimates_confirm_each_other():
     assert apart(high, same, 0.1) == pytest.approx(-0.08 / np.hypot(0.05, 0.06))
     sure, exact = estimate_of(-5.0, 0.01), estimate_of(-5.09, 0.01, searches=2)
     assert answer([sure, exact], 0.1) == (exact, sure)
+    by_chance = estimate_of(-4.88, 0.05)  # 2.6 errors higher
+    assert answer([by_chance, same, same._replace(searches=3)], 0.1) is not None
+    assert answer([estimate_of(-4.7, 0.05), same, same._replace(searches=3)], 0.1) is None
     assert answer([sure, exact], 0.05) is None  # 0.09 is more than was asked for
 
 

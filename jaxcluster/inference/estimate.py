@@ -29,6 +29,7 @@ ROUND = 960  # draws
 FITS = 6  # proposals, before draws count in any case
 MOST_ROUNDS = 8  # that count
 APART = 2.0  # standard errors, by which estimates differ that still agree
+HIGHER = 3.0  # by which another is too high for chance; with 2, one banana in 20 was refused
 LARGEST = 2.0  # tolerances, error of an estimate that can be used: what nested sampling reaches
 NO_VARIANCE = 0.5  # Pareto k̂: beyond, weights have none, and draws do not show how they scatter
 INFLATED = 1.25  # error then: estimates of the weak candidate scatter by 1.3 to 1.7 without
@@ -123,7 +124,7 @@ def answer(estimates: list[Estimate], tolerance: float) -> tuple[Estimate, Estim
         (one, min(earlier, key=lambda other: abs(apart(one, other, tolerance))))
         for one in said
         if (earlier := [other for other in said if other.searches < one.searches])
-        and all(apart(one, other, tolerance) < APART for other in said)
+        and all(apart(one, other, tolerance) < HIGHER for other in said)
     ]
     pairs = [pair for pair in pairs if abs(apart(*pair, tolerance)) < APART]
     light = [pair for pair in pairs if pair[0].tail_index < HEAVIEST]
