@@ -76,7 +76,7 @@ def importance(
     Returns:
         The posterior with its evidence; of its `quality`, `tail_index` is the Pareto k̂ of the
         weights behind the evidence, and `disagreement` how far the estimate that confirms it
-        is, in standard errors.
+        is, in standard errors or tolerances, whichever is larger.
 
     Raises:
         NotConvergedError: a bar of the module's docstring was not reached.
