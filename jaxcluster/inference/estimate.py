@@ -112,20 +112,27 @@ def apart(one: Estimate, other: Estimate, tolerance: float) -> float:
     return (other.log_evidence - one.log_evidence) / error
 
 
-def answer(estimates: list[Estimate], tolerance: float) -> tuple[Estimate, Estimate] | None:
-    """The estimate that holds and the earlier one that confirms it, if there is one.
+def confirming(one: Estimate, estimates: list[Estimate], tolerance: float) -> Estimate | None:
+    """The earlier estimate that confirms one, if any does.
 
-    No other is far higher, and one before it is as high: a search between the two, without which
-    both would know the same, has found nothing new. Of several the last one without a heavy tail,
-    or the one with the least.
+    It is as high, and the search between the two, without which both would know the same, has found
+    nothing new. Nothing is confirmed while another estimate is far higher.
     """
-    said = [one for one in estimates if usable(one, tolerance)]
-    pairs = [
-        (one, min(earlier, key=lambda other: abs(apart(one, other, tolerance))))
-        for one in said
-        if (earlier := [other for other in said if other.searches < one.searches])
-        and all(apart(one, other, tolerance) < HIGHER for other in said)
-    ]
-    pairs = [pair for pair in pairs if abs(apart(*pair, tolerance)) < APART]
+    said = [other for other in estimates if usable(other, tolerance)]
+    earlier = [other for other in said if other.searches < one.searches]
+    too_low = any(apart(one, other, tolerance) > HIGHER for other in said)
+    if not earlier or too_low or not usable(one, tolerance):
+        return None
+    nearest = min(earlier, key=lambda other: abs(apart(one, other, tolerance)))
+    return nearest if abs(apart(one, nearest, tolerance)) < APART else None
+
+
+def answer(estimates: list[Estimate], tolerance: float) -> tuple[Estimate, Estimate] | None:
+    """The estimate that holds and the one that confirms it, if there is one.
+
+    Of several the last one without a heavy tail, or the one with the least.
+    """
+    by = [(one, confirming(one, estimates, tolerance)) for one in estimates]
+    pairs = [(one, other) for one, other in by if other is not None]
     light = [pair for pair in pairs if pair[0].tail_index < HEAVIEST]
     return light[-1] if light else min(pairs, key=lambda pair: pair[0].tail_index, default=None)

@@ -26,7 +26,16 @@ from scipy.special import logsumexp
 from jaxcluster.density.keys import as_key, generator
 from jaxcluster.inference.checkpoint import Checkpoint
 from jaxcluster.inference.compile import Stopwatch
-from jaxcluster.inference.estimate import APART, LARGEST, Estimate, answer, apart, estimate, usable
+from jaxcluster.inference.estimate import (
+    APART,
+    LARGEST,
+    Estimate,
+    answer,
+    apart,
+    confirming,
+    estimate,
+    usable,
+)
 from jaxcluster.inference.evaluate import BATCH, LOWEST, Evaluate
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.model import Model
@@ -117,7 +126,10 @@ def importance(
     found, done = None, False
     while not done and len(estimates) < MOST:
         # one that says nothing is followed by another, which knows its draws
-        if not estimates or (found is None and usable(estimates[-1], tolerance)):
+        last = estimates[-1] if estimates else None
+        if last is None or (
+            usable(last, tolerance) and confirming(last, estimates, tolerance) is None
+        ):
             stage = f"search {len(searches) + 1}"
             pool = Draws(evaluate.rough, prior, FIRST)
             searches.append(search(pool, evaluate.gradient, rng, say))
