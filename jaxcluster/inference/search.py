@@ -97,7 +97,7 @@ def summits(
     """Which of some ends a valley parts from each of the nearest `NEAR` higher ones.
 
     A valley is where the middle between the two is lower than both. Without one they are presumably
-    on the way to the same maximum.
+    on the way to the same maximum. The highest of all, or all of one height, are none.
     """
     away = ((ends[some, None] - ends) ** 2).sum(axis=-1)
     away[heights[some, None] >= heights] = np.inf
@@ -105,7 +105,7 @@ def summits(
     middle = 0.5 * (ends[nearest] + ends[some, None])
     valley = height(middle.reshape(-1, ends.shape[1])).reshape(nearest.shape) < heights[some, None]
     none = np.isinf(np.take_along_axis(away, nearest, axis=1))
-    return np.asarray((valley | none).all(axis=1))
+    return np.asarray((valley | none).all(axis=1) & ~none[:, 0])
 
 
 def race(
