@@ -459,6 +459,7 @@ def test_an_estimate_far_below_confirms_nothing_and_is_told(monkeypatch):
     run = importance(model, key=jax.random.key(0))
     assert len(run.record["search_length"]) == len(found) == 3
     assert abs(run.log_evidence + 3 * np.log(10.0)) < 4 * run.log_evidence_error
+    assert run.record["estimate_that_holds"] == 2
     assert any("1 of 3 estimates missed a part" in flag for flag in run.flags)
 
 

@@ -145,19 +145,28 @@ def _draw_importance(figure, posterior):
     error = np.atleast_1d(attributes["round_log_evidence_error"])
     number = np.arange(1, len(z) + 1)
     counted = np.atleast_1d(attributes["round_counts"]) > 0
-    for end in np.cumsum(np.atleast_1d(attributes["estimate_rounds"]))[:-1]:
-        rounds.axvline(end + 0.5, color="0.8", lw=0.8)  # each search's own
-    for some, colour, label in ((~counted, "0.6", "to improve q"), (counted, POSTERIOR, "count")):
+    lengths = np.atleast_1d(attributes["estimate_rounds"])
+    for end in np.cumsum(lengths)[:-1]:
+        rounds.axvline(end + 0.5, color="0.8", lw=0.8)  # each estimate's own
+    estimate = np.repeat(np.arange(len(lengths)), lengths)
+    holds = estimate == attributes.get("estimate_that_holds", estimate)
+    for some, colour, label in (
+        (~counted, "0.7", "improve q"),
+        (counted & ~holds, "C0", "confirm"),
+        (counted & holds, POSTERIOR, "count"),
+    ):
         if some.any():
             shown = number[some], z[some], error[some]
             rounds.errorbar(*shown, fmt="o", color=colour, ms=4, label=label)
     rounds.set(xlabel="round", ylabel=r"$\ln Z$")
     rounds.locator_params(axis="x", integer=True)
-    rounds.legend(loc="upper left", ncols=2, columnspacing=0.8, fontsize=9, frameon=False)
+    rounds.legend(
+        loc="upper left", ncols=3, columnspacing=0.5, handletextpad=0.1, fontsize=8, frameon=False
+    )
     value, error = attributes["log_evidence"], attributes["log_evidence_error"]
     off = attributes["disagreement"]
     rounds.set_title(
-        rf"$\ln Z = {value:.2f} \pm {error:.2f}$" + f"\nanother search: {off:.1f} errors off",
+        rf"$\ln Z = {value:.2f} \pm {error:.2f}$" + f"\nconfirmed to {off:.1f} errors",
         fontsize=10,
     )
     rounds.margins(y=0.25)  # room for the legend

@@ -171,6 +171,7 @@ def importance(
         "estimates_too_low": sum(
             usable(each, tolerance) and apart(each, one, tolerance) > APART for each in estimates
         ),
+        "estimate_that_holds": [each is one for each in estimates].index(True),
         "estimate_rounds": [len(each.rounds) for each in estimates],
         "round_log_evidence": [value for value, _, _ in rounds],
         "round_log_evidence_error": [value for _, value, _ in rounds],
