@@ -4,12 +4,12 @@ A proposal q is fitted to all draws so far, until a round of draws says ln Z = l
 nearly as well as asked, or `FITS` times. From then on q is fixed and draws count: they are
 independent, and were not chosen for a small error. Two biases of Z and of the posterior remain,
 both low: the largest weights are smoothed (`weighted_draws.smoothed`), and an estimate without a
-heavy tail is preferred (`answer`). A product of Cauchys in 8 dimensions is 0.09 too low where
-0.06 is quoted.
+heavy tail is preferred (`answer`). A product of Cauchys in 8 dimensions is 0.08 too low where
+0.05 is quoted.
 
 All draws, those that counted too, are what the next estimate's proposals are fitted to, so that
 estimates rise until nothing is missed: those of the weak candidate of `benchmarks/evidence` begin
-0.1 to 1.5 too low. So the latest holds, and earlier ones confirm it; means of them are too low. An
+up to 1.5 too low. So the latest holds, and earlier ones confirm it; means of them are too low. An
 estimate of all draws together, by the mixture of their proposals, would be too low where proposals
 follow what they have found: by 0.3 for the null of that benchmark, by 1.0 for its weak candidate.
 """

@@ -178,7 +178,8 @@ class Posterior:
         """How well the sampler did, by name: each method has its own measures.
 
         ``ess`` effective draws; of evidences ``tail_index`` (Pareto k̂) and ``disagreement`` of
-        two estimates [standard errors], or ``insertion_rank_p``, and ``information`` [nat];
+        two estimates [standard errors or tolerances], or ``insertion_rank_p``, and ``information``
+        [nat];
         of chains ``r_hat``, the largest of all parameters (of a single chain between its halves),
         ``ess``, the least, and ``divergences``.
         Chains that never moved have R̂ = ∞ and one effective draw.
