@@ -21,7 +21,7 @@ from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.importance import NotConvergedError, importance
 from jaxcluster.inference.posterior import systematic
 from jaxcluster.inference.search import LIGHT, WIDER, about, summits
-from jaxcluster.inference.student_mixture import NU, StudentMixture, fit_mixture
+from jaxcluster.inference.student_mixture import NU, StudentMixture, fit_mixture, thinned
 from jaxcluster.inference.weighted_draws import Draws, effective, mean_and_error, smoothed
 
 
@@ -114,6 +114,28 @@ def test_fit_counts_weights_like_repetitions():
 
 def gaussian(z):
     return multivariate_normal(np.zeros(2)).logpdf(z), np.log(10.0) - 0.5 * (z**2).sum(axis=1)
+
+
+def test_some_points_stand_for_all():
+    weights = np.random.default_rng(0).lognormal(0.0, 2.0, size=3000)
+    weights /= weights.sum()
+    kept, of_kept = zip(
+        *(thinned(weights, 200, np.random.default_rng(i)) for i in range(400)), strict=True
+    )
+    counts = np.bincount(np.concatenate(kept), minlength=3000)
+    assert all(len(np.unique(rows)) == 200 for rows in kept)
+    np.testing.assert_allclose([w.sum() for w in of_kept], 1.0)
+    # heavy ones always and as they are, light ones as often as their weight is of the threshold
+    threshold = of_kept[0].min()
+    np.testing.assert_array_equal(counts[weights > 1.001 * threshold], 400)
+    light = weights < 0.999 * threshold
+    share = weights[light] / threshold
+    z = (counts[light] - 400 * share) / np.sqrt(400 * share * (1.0 - share) + 1.0)
+    assert np.abs(z).max() < 4.5
+    mean = np.bincount(np.concatenate(kept), np.concatenate(of_kept), minlength=3000) / 400
+    np.testing.assert_allclose(
+        mean[weights > 1.001 * threshold], weights[weights > 1.001 * threshold]
+    )
 
 
 def test_draws_count_by_the_mixture_of_all_proposals():
