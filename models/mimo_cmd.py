@@ -123,6 +123,6 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_m
         prior,
         mixture(population),
         stars.knowing(field=log_field),
-        null=float(log_field.sum()),
+        null=float(np.sum(log_field)),
         rough=rough,
     )

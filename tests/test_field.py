@@ -168,8 +168,8 @@ def test_truncated_gaussian_is_recovered():
 def ingredients(phi, test):
     """ln φ with the kernels alone and with the Gaussians alone in place of the stack."""
     k, omega = FOLDS * phi.hyperparameters.components, phi.hyperparameters.kde_weight
-    parts = []
-    for rows, share in ((slice(0, -k), omega), (slice(-k, None), 1 - omega)):
+    n, parts = phi.n_kernels, []
+    for rows, share in ((slice(0, n), omega), (slice(n, n + k), 1 - omega)):
         part = jax.tree.map(lambda leaf, rows=rows: leaf[rows], phi.kernels)
         weights = part.weights / max(share, 1e-12)
         kernels = type(part)(weights=weights, means=part.means, covs=part.covs)

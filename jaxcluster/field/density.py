@@ -22,7 +22,7 @@ from jaxcluster.density.mixture import AbstractDensity, GaussianMixture
 from jaxcluster.density.stars import Stars
 from jaxcluster.field import gaussians as truncated_mixture
 from jaxcluster.field import kernels as kernel_density
-from jaxcluster.field.gaussians import log_density_at
+from jaxcluster.field.gaussians import filled_up, log_density_at
 from jaxcluster.field.kernels import to_mixture
 
 TAIL = 1.0  # mag over which the floor falls by e beyond the box in colour
@@ -45,7 +45,8 @@ class FieldDensity(AbstractDensity):
     The noise of a star is ignored: the kernels are made of observed magnitudes, which carry it.
 
     Args:
-        kernels: all Gaussians; their weights contain 1 − ε, ω and the normalisation.
+        kernels: all Gaussians; their weights contain 1 − ε, ω and the normalisation, and are 0
+            where the number was rounded up.
         floor: ε.
         box: ((lo, hi) of the magnitudes, (lo, hi) of the colours), mag: the selection, and the
             colours that the field covers. Redder and bluer the floor falls off exponentially,
@@ -71,13 +72,18 @@ class FieldDensity(AbstractDensity):
     @property
     def n_field(self) -> int:
         """Number of field stars inside the limits."""
-        return int(jnp.isfinite(self.leave_one_out).sum())
+        return int(np.isfinite(self.leave_one_out).sum())
 
     @property
-    def x(self) -> Float[Array, "m 2"]:
-        """(Magnitude, colour) of the field's stars inside the limits, mag."""
+    def n_kernels(self) -> int:
+        """How many of `kernels` are a star's, the first ones; those of the five fits follow."""
         each = 1 if self.hyperparameters.components == 0 else 2  # with its mirror image
-        return self.kernels.means[: each * self.n_field : each]
+        return each * self.n_field
+
+    @property
+    def x(self) -> Float[np.ndarray, "m 2"]:
+        """(Magnitude, colour) of the field's stars inside the limits, mag."""
+        return np.asarray(self.kernels.means)[: self.n_kernels : self.n_kernels // self.n_field]
 
     @property
     def mean_left_out(self) -> tuple[float, float]:
@@ -91,7 +97,7 @@ class FieldDensity(AbstractDensity):
 
     def __call__(self, stars: Stars) -> Float[Array, " n"]:
         """Return ln φ of each star, through the chunked kernel."""
-        return jnp.logaddexp(*self.parts(stars.x))
+        return jnp.logaddexp(*self.parts(stars.filled_up().x))[: len(stars)]
 
     def without(self, stars: Stars, rows: Int[Array, " n"]) -> Float[Array, " n"]:
         """Return ln φ of stars some of which are in the field too, each left out of the fit.
@@ -132,9 +138,8 @@ def published_kde(field: Stars, limits: tuple[float, float]) -> FieldDensity:
 
     kernels = kernel_density.published_kernels(x, errors2)
     left_out = np.log(kernel_density.leave_one_out(kernels, x, limits) + tiny)
-    mixture = to_mixture(kernels, limits)
     return FieldDensity(
-        kernels=mixture,
+        kernels=filled_up(to_mixture(kernels, limits)),
         floor=jnp.asarray(0.0),
         box=jnp.asarray(box),
         leave_one_out=_spread(left_out, kept),
@@ -186,13 +191,12 @@ def fit_field(
         "reaches several in log10 of the Bayes factor; take a wider annulus"
     )
     kde, gaussians = to_mixture(kernels, limits), average(folds.mixtures)
-    both = jax.tree.map(lambda *a: jnp.concatenate(a), kde, gaussians)
-    share = jnp.repeat(
-        n / (n + 1) * jnp.array([omega, 1 - omega]),
-        np.array([len(kde.weights), len(gaussians.weights)]),
+    both = jax.tree.map(lambda *a: np.concatenate(a), kde, gaussians)
+    share = np.repeat(
+        n / (n + 1) * np.array([omega, 1 - omega]), [len(kde.weights), len(gaussians.weights)]
     )
     return FieldDensity(
-        kernels=GaussianMixture(share * both.weights, both.means, both.covs),
+        kernels=filled_up(GaussianMixture(share * both.weights, both.means, both.covs)),
         floor=jnp.asarray(1.0 / (n + 1)),
         box=jnp.asarray(box),
         leave_one_out=_spread(left_out, kept),
@@ -259,7 +263,7 @@ def stack(
 
 def average(mixtures: GaussianMixture) -> GaussianMixture:
     """Make one mixture of several [f, k]."""
-    flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), mixtures)
+    flat = jax.tree.map(lambda a: np.asarray(a).reshape(-1, *a.shape[2:]), mixtures)
     return GaussianMixture(flat.weights / len(mixtures.weights), flat.means, flat.covs)
 
 

@@ -100,7 +100,7 @@ def halves(
             starts = zip(rng.permutation(FOLDS), _gaussians(field), strict=True)
             label = rng.permutation(n) % FOLDS
             fits = [refit_gaussians(half[label != f], (low, high), start) for f, start in starts]
-            gaussians = average(jax.tree.map(lambda *a: jnp.stack(a), *fits))
+            gaussians = average(jax.tree.map(lambda *a: np.stack(a), *fits))
             parts = evaluate(at, to_mixture(kernels, (low, high))), evaluate(at, gaussians)
             found.append(stack(*parts, kde_weight, uniform, n))
     return np.array(found)
@@ -142,5 +142,9 @@ def field_error(
 def _gaussians(field: FieldDensity) -> list[GaussianMixture]:
     """Mixture of each of the five fits, weights not normalised."""
     k = field.hyperparameters.components
-    own = jax.tree.map(lambda a: a[-FOLDS * k :].reshape(FOLDS, k, *a.shape[1:]), field.kernels)
+    first = field.n_kernels
+    own = jax.tree.map(
+        lambda a: np.asarray(a)[first : first + FOLDS * k].reshape(FOLDS, k, *a.shape[1:]),
+        field.kernels,
+    )
     return [jax.tree.map(lambda a, f=f: a[f], own) for f in range(FOLDS)]

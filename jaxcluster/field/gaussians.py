@@ -22,6 +22,7 @@ from jaxcluster.density.gaussian import log_density
 from jaxcluster.density.mixture import GaussianMixture
 
 FOLDS = 5
+ROUND = 512  # points or Gaussians that are worked on together
 NARROWEST = 1e-3  # mag; below Gaia's errors. Stars listed several times have distance 0
 SHORT, LONG = 30, 500  # steps of EM, at most (Biernacki et al. 2003)
 AGAIN = 60  # where it begins at a fit to stars of the same kind
@@ -45,15 +46,21 @@ def log_density_at(x: Float[Array, "n 2"], mixture: GaussianMixture) -> Float[Ar
 
 
 def evaluate(x: Float[np.ndarray, "n 2"], mixture: GaussianMixture) -> Float[np.ndarray, " n"]:
-    """Return the density at points, padded to multiples of 512 so that few shapes compile."""
+    """Return the density at points, as many as to `filled_up`."""
+    log_p = log_density_at(jnp.asarray(_repeated(x)), filled_up(mixture))
+    return np.exp(np.asarray(log_p, float)[: len(x)])
 
-    def pad(a):
-        a = np.asarray(a)
-        return jnp.asarray(np.concatenate([a, np.repeat(a[:1], -len(a) % 512, axis=0)]))
 
-    weights = jnp.asarray(np.pad(mixture.weights, (0, -len(mixture.weights) % 512)))
-    padded = GaussianMixture(weights, pad(mixture.means), pad(mixture.covs))
-    return np.exp(np.asarray(log_density_at(pad(x), padded), float)[: len(x)])
+def filled_up(mixture: GaussianMixture) -> GaussianMixture:
+    """Add Gaussians of weight 0 up to a multiple of `ROUND`, so that few numbers compile."""
+    weights = np.pad(np.asarray(mixture.weights), (0, -len(mixture.weights) % ROUND))
+    means, covs = _repeated(mixture.means), _repeated(mixture.covs)
+    return GaussianMixture(jnp.asarray(weights), jnp.asarray(means), jnp.asarray(covs))
+
+
+def _repeated(a) -> np.ndarray:
+    a = np.asarray(a)
+    return np.concatenate([a, np.repeat(a[:1], -len(a) % ROUND, axis=0)])
 
 
 def fit_gaussians(
@@ -153,7 +160,7 @@ def fit_folds(
         out = label == f
         fits.append(fit_gaussians(x[~out], limits, [components], rng))
         left_out[out] = evaluate(x[out], fits[-1])
-    return Folds(jax.tree.map(lambda *a: jnp.stack(a), *fits), left_out)
+    return Folds(jax.tree.map(lambda *a: np.stack(a), *fits), left_out)
 
 
 def _em(t, parameters: tuple[Any, Any, Any], limits, steps: int):

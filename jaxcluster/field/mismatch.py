@@ -13,7 +13,6 @@ from elsewhere, where the cluster takes what is odd.
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxcluster.density.stars import Stars
@@ -61,16 +60,18 @@ def compare(
     """
     lo, hi = (float(limit) for limit in field.limits)
     require_finite_columns(stars)
-    outside = int(((stars.x[:, 0] < lo) | (stars.x[:, 0] > hi)).sum())
+    magnitude = np.asarray(stars.x)[:, 0]
+    outside = int(((magnitude < lo) | (magnitude > hi)).sum())
     if outside:
         raise ValueError(
             f"{stars.columns[0]}: {outside} of {len(stars)} stars lie outside the limits "
             f"({lo:g}, {hi:g}) of the field; cut sample and field to the same limits"
         )
-    kernels, floor = field.parts(stars.x)
-    here = np.asarray(jnp.logaddexp(kernels, floor), float)
+    both = field.parts(stars.filled_up().x)
+    kernels, floor = (np.asarray(part, float)[: len(stars)] for part in both)
+    here = np.logaddexp(kernels, floor)
     mean, field_error = field.mean_left_out
-    uncovered = float(jnp.mean(floor > kernels))
+    uncovered = float(np.mean(floor > kernels))
     flags = []
     if uncovered > max(0.05, 5 * float(field.floor)):
         flags.append(

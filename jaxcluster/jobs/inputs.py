@@ -18,12 +18,13 @@ SAME = 1e-5  # mag; see `shared_stars`
 
 def default_limits(field: Stars) -> tuple[float, float]:
     """Magnitudes that the field covers; never the sample's own extremes."""
-    return float(field.x[:, 0].min()), float(field.x[:, 0].max())
+    magnitude = np.asarray(field.x)[:, 0]
+    return float(magnitude.min()), float(magnitude.max())
 
 
 def inside(stars: Stars, limits: tuple[float, float]) -> Int[np.ndarray, " m"]:
     """Which stars are between the limits, in order of magnitude (the kernel skips pairs then)."""
-    magnitude = np.asarray(stars.x[:, 0])
+    magnitude = np.asarray(stars.x)[:, 0]
     kept = np.flatnonzero((magnitude >= limits[0]) & (magnitude <= limits[1]))
     return kept[np.argsort(magnitude[kept], kind="stable")]
 

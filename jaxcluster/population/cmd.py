@@ -38,7 +38,7 @@ class ErrorModel(eqx.Module):
     @classmethod
     def of(cls, stars: Stars, n_bins: int = 16) -> "ErrorModel":
         """Bin a sample's own errors; `stars.x[:, 0]` is the magnitude."""
-        magnitude, error = np.asarray(stars.x[:, 0]), np.sqrt(np.asarray(stars.noise[:, 0, 0]))
+        magnitude, error = np.asarray(stars.x)[:, 0], np.sqrt(np.asarray(stars.noise)[:, 0, 0])
         order = np.argsort(magnitude)
         groups = np.array_split(order, min(n_bins, len(order)))
         centres = np.array([np.median(magnitude[g]) for g in groups])
