@@ -201,7 +201,7 @@ def test_another_density_has_no_isochrone(result):
 
 
 def test_line_breaks_at_the_helium_flash_only(result):
-    line = plot._sequence(result)({n: jnp.asarray(value) for n, value in TRUTH.items()})
+    line = plot.sequence(result)({n: jnp.asarray(value) for n, value in TRUTH.items()})
     isochrone = jc.load_grid("parsec", ("G", "BP", "RP")).isochrone(9.6, 0.0, 0.1)
     gaps = np.flatnonzero(np.isnan(line[:, 0]))
     assert len(gaps) > 0

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from jaxcluster.density.mixture import Mixture
 from jaxcluster.density.stars import Stars
 from jaxcluster.figures.style import draw_credit
+from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.population.cmd import EQUAL_PAIR, PopulationDensity, plane_of
 
 if TYPE_CHECKING:
@@ -68,13 +69,13 @@ def cmd_figure(result: BayesFactor, credit: str | None = None) -> Figure:
     figure.colorbar(points, ax=ax, label="membership probability", aspect=35, pad=0.02)
     _draw_errors(ax, stars, edges[0] + 0.06 * width)
 
-    if (sequence := _sequence(result)) is not None:
+    if (line_of := sequence(result)) is not None:
         draws = {name: values.ravel() for name, values in result.posterior.scalars.items()}
         n = len(next(iter(draws.values())))
         for i in np.linspace(0, n - 1, min(n, N_DRAWS)).astype(int):
-            line = sequence({name: values[i] for name, values in draws.items()})
+            line = line_of({name: values[i] for name, values in draws.items()})
             ax.plot(line[:, 1], line[:, 0], color=LINE, lw=0.6, alpha=0.25, zorder=3)
-        line = sequence({name: np.median(values) for name, values in draws.items()})
+        line = line_of({name: np.median(values) for name, values in draws.items()})
         ax.plot(line[:, 1], line[:, 0], color=LINE, lw=1.3, zorder=4)
         ax.plot(line[:, 1], line[:, 0] - EQUAL_PAIR, color=LINE, lw=1.0, ls="--", zorder=4)
         handles += [
@@ -141,7 +142,7 @@ def _draw_errors(ax, stars, where):
     )
 
 
-def _sequence(
+def sequence(
     result: BayesFactor,
 ) -> Callable[[Mapping[str, Any]], Float[np.ndarray, "e 2"]] | None:
     """Return parameters → (magnitude, colour) of single stars, NaN where no line is to be drawn.
@@ -158,7 +159,7 @@ def _sequence(
     one = {name: values[0, 0] for name, values in result.posterior.scalars.items()}
     if jax.eval_shape(isochrone, one) is None:
         return None
-    compiled, (_, matrix) = jax.jit(isochrone), plane_of(result.stars.columns)
+    compiled, (_, matrix) = Stopwatch().compile(isochrone, one), plane_of(result.stars.columns)
 
     def line(parameters):
         found = compiled(parameters)

@@ -1,0 +1,148 @@
+"""The command that vets a whole catalogue: `jaxcluster batch`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from jaxcluster.cli.options import (
+    Columns,
+    Floor,
+    Grid,
+    Limits,
+    MagnitudeColumn,
+    MaxExcess,
+    MaxRuwe,
+    Prior,
+    Seed,
+    errors,
+    screen,
+    start,
+)
+from jaxcluster.cli.typed import magnitude_limits, priors
+
+
+def batch(
+    candidates: Annotated[
+        Path,
+        typer.Argument(
+            help="List with columns candidate, ra, dec [deg], pmra, pmdec [mas/yr], parallax "
+            "[mas], r50_arcmin and stars (file of each one's field)."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the rows; the same command goes on there.")
+    ],
+    stars: Annotated[
+        Path | None, typer.Option(help="One table of stars for all, instead of the column stars.")
+    ] = None,
+    seed: Seed = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes, as many as cores by default; 0: in this one.")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Dask scheduler that runs already, tcp://HOST:PORT; its workers work."),
+    ] = None,
+    status: Annotated[
+        bool, typer.Option("--status", help="Say how far the run is, and leave.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Vet those that failed once more.")
+    ] = False,
+    tolerance: Annotated[float, typer.Option(help="Error of ln Z to reach.")] = 0.1,
+    columns: Columns = "G,BP-RP",
+    magnitude_column: MagnitudeColumn = None,
+    colour_error_floor: Floor = 0.0,
+    limits: Limits = None,
+    prior: Prior = None,
+    grid: Grid = "parsec",
+    max_ruwe: MaxRuwe = None,
+    max_excess: MaxExcess = None,
+) -> None:
+    """Bayes factors of a whole catalogue of candidates, in parallel, killed and resumed at will.
+
+    Each candidate's sample are the stars inside 2.5 r50 whose proper motion and parallax are its
+    own within 3 σ (σ at least 0.12 mas/yr and 0.05 mas, or columns pm_scatter and
+    parallax_scatter), its field those of the same parallax outside 5 r50 or of another proper
+    motion. Columns bright and faint give magnitude limits. OUT/results.parquet and .ecsv have one
+    row a candidate, OUT/members.parquet the stars, OUT/index.html is a page to look at.
+    """
+    start()
+    from jaxcluster.catalogue.candidates import read_candidates
+    from jaxcluster.jobs import batch as job
+    from jaxcluster.jobs.catalogue_page import write_results
+
+    options: dict[str, Any] = {
+        "tolerance": tolerance,
+        "columns": tuple(columns.split(",")),
+        "magnitude_column": magnitude_column,
+        "colour_error_floor": colour_error_floor,
+        "max_ruwe": max_ruwe,
+        "max_excess": max_excess,
+        "grid": grid,
+    }
+    with errors(out):
+        if limits:
+            options["limits"] = magnitude_limits(limits)
+        if prior:
+            options["prior"] = priors(prior)
+        listed = read_candidates(candidates, stars)
+        if status:
+            Console(highlight=False).print(str(job.status(listed, out, seed=seed, **options)))
+            return
+        with _shown(len(listed)) as show:
+            rows = job.batch(
+                listed,
+                out,
+                seed=seed,
+                workers=workers,
+                scheduler=scheduler,
+                again=again,
+                progress=show,
+                **options,
+            )
+        written = write_results(rows, out, meta={"seed": seed, **options})
+    found = rows["log10_bayes_factor"]
+    screen.print(
+        f"{(found > 2).sum()} of {len(rows)} have log10 BF > 2, "
+        f"{(rows['status'] == 'failed').sum()} failed; wrote {', '.join(map(str, written))}",
+        soft_wrap=True,
+    )
+
+
+class _shown:
+    """A bar on terminals, a line for each candidate elsewhere."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self.bar = None
+
+    def __enter__(self):
+        if screen.is_terminal:
+            self.bar = Progress(
+                BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=screen
+            )
+            self.bar.start()
+            self.task = self.bar.add_task("starting workers", total=self.total)
+        return self
+
+    def __call__(self, status, row: dict[str, Any]) -> None:
+        if self.bar is not None:
+            finished = status.done + status.failed
+            self.bar.update(self.task, completed=finished, description=str(status))
+        if self.bar is None or row["status"] == "failed":
+            screen.print(f"{_line(row)}  ({status})", soft_wrap=True)
+
+    def __exit__(self, *_) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+
+def _line(row: dict[str, Any]) -> str:
+    if row["status"] == "failed":
+        return f"{row['candidate']}: failed: {row['message']}"
+    value, error = row["log10_bayes_factor"], row["log10_bayes_factor_total_error"]
+    return f"{row['candidate']}: log10 BF {value:.1f} ± {error:.1f}, {row['n_stars']} stars"

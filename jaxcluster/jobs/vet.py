@@ -1,0 +1,199 @@
+"""One candidate of a catalogue, one row of a table: what `batch` does ten thousand times.
+
+A pure function of stars, field and key. A failure is a row with a status and a message, so that no
+candidate ends a run; the columns are the same whatever happens, those of `meta`.
+"""
+
+import json
+import platform
+import time
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from jaxcluster.catalogue.candidates import ASTROMETRY, Candidate, select
+from jaxcluster.catalogue.tables import Reader, read_table, source_ids
+from jaxcluster.density.keys import as_key
+from jaxcluster.figures.thumbnail import thumbnail
+from jaxcluster.inference.fast import fast
+from jaxcluster.jobs.bayes_factor import bayes_factor
+from jaxcluster.jobs.bayes_factor_result import BayesFactor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARAMETERS = (
+    *("log_age", "metallicity", "distance_modulus", "a_v", "mass_slope"),
+    *("binary_fraction", "field_fraction", "model_scatter"),
+)
+DONE, FAILED = "done", "failed"
+TEXTS = ("candidate", "status", "message", "method", "flags", "seed", "versions", "host")
+COUNTS = (
+    *("n_table", "n_without_astrometry", "n_inside", "n_selected", "n_field_selected"),
+    *("n_stars", "n_field", "n_members", "evaluations"),
+)
+NUMBERS = (
+    *("log10_bayes_factor", "log10_bayes_factor_total_error", "log10_bayes_factor_error"),
+    *("log10_bayes_factor_field_error", "log10_bayes_factor_field_bias"),
+    *("log_evidence", "log_evidence_error", "log_evidence_field", "bright", "faint"),
+    *("mean_pmra", "mean_pmdec", "mean_parallax"),
+    *("ess", "tail_index", "disagreement", "field_gap", "cpu_seconds", "compile_seconds"),
+)
+QUANTILES = ("median", "q16", "q84")
+UNITS = {
+    **{"bright": "mag", "faint": "mag", "cpu_seconds": "s", "compile_seconds": "s"},
+    **{"mean_pmra": "mas/yr", "mean_pmdec": "mas/yr", "mean_parallax": "mas"},
+    **{f"{name}_{q}": unit for name, unit in BayesFactor.units.items() for q in QUANTILES},
+}
+
+
+def meta(parameters: Sequence[str] = PARAMETERS) -> "pd.DataFrame":
+    """Return rows of `vet` without any, for `map_partitions` of Dask and LSDB.
+
+    Args:
+        parameters: of the model.
+
+    Example:
+        >>> frame.map_partitions(vet_partition, meta=meta())  # doctest: +SKIP
+    """
+    import pandas as pd
+
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns(parameters).items()})
+
+
+def columns(parameters: Sequence[str] = PARAMETERS) -> dict[str, str]:
+    """Name and pandas' dtype of each column, in order."""
+    quantiles = [f"{name}_{q}" for name in parameters for q in QUANTILES]
+    return {
+        **dict.fromkeys(TEXTS[:3], "object"),
+        **dict.fromkeys(COUNTS, "Int64"),
+        **dict.fromkeys([*NUMBERS, *quantiles], "float64"),
+        **dict.fromkeys(TEXTS[3:], "object"),
+        # of each star of the sample, the most probable member first
+        **dict.fromkeys(["star", "membership", "cmd_png"], "object"),
+    }
+
+
+def key_of(candidate: str, seed: PRNGKeyArray | int) -> PRNGKeyArray:
+    """Fold a name into a key, so that a candidate's numbers do not depend on its row."""
+    key = as_key(seed)
+    for start in range(0, len(data := candidate.encode()), 4):
+        key = jax.random.fold_in(key, int.from_bytes(data[start : start + 4], "little"))
+    return key
+
+
+def vet(
+    stars: Any,
+    field: Any,
+    *,
+    key: PRNGKeyArray | int = 0,
+    candidate: str = "",
+    tolerance: float = 0.1,
+    live: int = 400,
+    picture: bool = True,
+    parameters: Sequence[str] = PARAMETERS,
+    **options: Any,
+) -> dict[str, Any]:
+    """Return a candidate's row: Bayes factor, posterior, members, or why there is none.
+
+    Args:
+        stars: the sample: a table, its path, or `Stars` of (magnitude, colour).
+        field: field stars of the same kind.
+        key: random key or seed.
+        candidate: its name.
+        tolerance: error of ln Z to reach.
+        live: points of nested sampling, where that is needed.
+        picture: whether to draw a small colour-magnitude diagram, `cmd_png`.
+        parameters: of the model, whose quantiles are told.
+        **options: of `bayes_factor`, and of the model.
+
+    Returns:
+        A value of each of `columns`; None or NaN where it has none. `star` is each star's
+        source_id, or the row of its table where there is none.
+
+    Example:
+        >>> vet("cluster.parquet", "field.parquet", candidate="M 67")["status"]  # doctest: +SKIP
+        'done'
+    """
+    begin = time.process_time()
+    row: dict[str, Any] = dict.fromkeys(columns(parameters))
+    row |= {"candidate": candidate, "status": FAILED, "host": platform.node()}
+    row["seed"] = str(
+        key if isinstance(key, int) else np.asarray(jax.random.key_data(key)).tolist()
+    )
+    try:
+        sampler = partial(fast, tolerance=tolerance, live=live)
+        result = bayes_factor(stars, field, key=key, sampler=sampler, **options)
+        row |= _found(result, parameters)
+        row["cmd_png"] = thumbnail(result) if picture else None
+        row["status"] = DONE
+    except Exception as error:  # whatever a candidate's stars do, the others go on
+        row["message"] = f"{type(error).__name__}: {error}"
+    row["cpu_seconds"] = time.process_time() - begin - (row["compile_seconds"] or 0.0)
+    return row
+
+
+def vet_candidate(
+    candidate: Candidate, *, seed: PRNGKeyArray | int = 0, **options: Any
+) -> dict[str, Any]:
+    """Cut a candidate's sample and field out of its table, and return its row.
+
+    Args:
+        candidate: of `read_candidates`.
+        seed: random key or seed, into which its name is folded.
+        **options: of `vet`.
+    """
+    try:
+        candidate.check()
+        chosen = select(_table(candidate.stars), candidate)
+    except Exception as error:
+        row: dict[str, Any] = dict.fromkeys(columns(options.get("parameters", PARAMETERS)))
+        row |= {"candidate": candidate.candidate, "status": FAILED, "host": platform.node()}
+        return row | {"message": f"{type(error).__name__}: {error}"}
+    key = key_of(candidate.candidate, seed)
+    if candidate.limits is not None:
+        options["limits"] = candidate.limits
+    row = vet(chosen.sample, chosen.field, key=key, candidate=candidate.candidate, **options)
+    return row | dict(chosen.counts)
+
+
+@lru_cache(maxsize=1)
+def _table(path: str) -> Any:
+    """A table of stars; that of the candidate before is kept, as many have one in common."""
+    return read_table(path)
+
+
+def _found(result: BayesFactor, parameters: Sequence[str]) -> dict[str, Any]:
+    """What of the row is in the result."""
+    summary = result.summary()
+    row = {name: summary[name] for name in (*COUNTS, *NUMBERS) if name in summary}
+    row["bright"], row["faint"] = summary["limits"]
+    for name in parameters:
+        quantiles = summary["parameters"].get(name, {})
+        row |= {f"{name}_{q}": quantiles.get(q) for q in QUANTILES}
+    row["method"] = summary["method"]
+    row["flags"] = "; ".join(result.flags) or None
+    row["versions"] = json.dumps(summary["versions"])
+    table, membership = result.members, np.asarray(result.members["membership"], float)
+    order = np.argsort(-membership, kind="stable")
+    ids = source_ids(table)
+    star = np.asarray(result.stars.rows) if ids is None else ids
+    row["star"], row["membership"] = star[order].tolist(), membership[order].round(5).tolist()
+    return row | _means(table, membership)
+
+
+def _means(table: Any, membership: np.ndarray) -> dict[str, float]:
+    """Mean proper motion and parallax, by membership and each star's error."""
+    read, means = Reader(read_table(table)), {}
+    for name in ASTROMETRY:
+        if read.column(name) is None or (found := read.error(name)) is None:
+            continue
+        values, weight = read.value(name), membership / found[1] ** 2
+        known = np.isfinite(values * weight)
+        if weight[known].sum() > 0:
+            means[f"mean_{name}"] = float(np.average(values[known], weights=weight[known]))
+    return means
