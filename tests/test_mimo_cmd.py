@@ -82,6 +82,13 @@ def test_samples_of_like_size_share_what_is_compiled(stars):
         assert shared == pytest.approx(own, rel=1e-6)
 
 
+@pytest.mark.parametrize("n", [2, 3])
+def test_what_nothing_uses_does_not_mix_up_what_is_compiled(n):
+    used, unused = jnp.ones(2), jnp.ones(n)
+    run = compile.Stopwatch().compile(lambda x: (x + used, 2.0 * unused)[0], jnp.ones(2))
+    np.testing.assert_array_equal(run(jnp.ones(2)), [2.0, 2.0])
+
+
 @pytest.mark.slow
 def test_results_have_the_real_stars_only(stars):
     some = stars[np.arange(50)]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from jaxcluster.cli.batch import batch
 from jaxcluster.cli.king import king
 from jaxcluster.cli.members import members, merge
 from jaxcluster.cli.options import (
@@ -60,6 +61,7 @@ def main(
 app.command()(members)
 app.command()(merge)
 app.command()(king)
+app.command()(batch)
 
 
 @app.command("bayes-factor")

@@ -32,9 +32,7 @@ def batch(
             "[mas], r50_arcmin and stars (file of each one's field)."
         ),
     ],
-    out: Annotated[
-        Path, typer.Option(help="Folder for the rows; the same command goes on there.")
-    ],
+    out: Annotated[Path, typer.Option(help="Folder for the rows; the same command goes on there.")],
     stars: Annotated[
         Path | None, typer.Option(help="One table of stars for all, instead of the column stars.")
     ] = None,
@@ -73,7 +71,7 @@ def batch(
     start()
     from jaxcluster.catalogue.candidates import read_candidates
     from jaxcluster.jobs import batch as job
-    from jaxcluster.jobs.catalogue_page import write_results
+    from jaxcluster.jobs.catalogue_results import write_results
 
     options: dict[str, Any] = {
         "tolerance": tolerance,
@@ -104,7 +102,7 @@ def batch(
                 progress=show,
                 **options,
             )
-        written = write_results(rows, out, meta={"seed": seed, **options})
+        written = write_results(rows, out, seed=seed, options=options)
     found = rows["log10_bayes_factor"]
     screen.print(
         f"{(found > 2).sum()} of {len(rows)} have log10 BF > 2, "

@@ -44,7 +44,9 @@ class Stopwatch:
         evaluate = jax.core.eval_jaxpr  # pyright: ignore[reportAttributeAccessIssue]
         flat = jax.jit(lambda constants, *leaves: evaluate(closed.jaxpr, constants, *leaves))
         lowered = flat.lower(closed.consts, *jax.tree.leaves(arguments))
-        text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
+        # the text does not have arguments that nothing uses, which a call must fit all the same
+        whole = f"{lowered.in_avals}{lowered.as_text()}"
+        text = hashlib.sha256(whole.encode()).hexdigest()
         if text not in _compiled:
             on_cpu = jax.default_backend() == "cpu"
             _compiled[text] = lowered.compile(compiler_options=WIDE if on_cpu else None)

@@ -19,8 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from jaxcluster.jobs.vet import FAILED, columns
 
 if TYPE_CHECKING:
@@ -50,11 +48,12 @@ class Rows:
     def read(self) -> "pd.DataFrame":
         """Return all rows so far, one of each; a part that cannot be read is set aside."""
         import pandas as pd
+        import pyarrow.parquet
 
-        found: list[Any] = [self._frame([])]
+        found: list[Any] = [self._arrow([]).to_pandas()]
         for path in sorted(self.parts.glob("*.parquet")):
             try:
-                found.append(pd.read_parquet(path))
+                found.append(pyarrow.parquet.read_table(path).to_pandas())
             except Exception as error:
                 path.replace(path.with_suffix(".parquet.bad"))
                 warnings.warn(
@@ -63,6 +62,9 @@ class Rows:
                     stacklevel=2,
                 )
         rows: Any = pd.concat([f for f in found if len(f)] or found, ignore_index=True)
+        for name, kind in self._kinds.items():  # one word for what is missing, in all parts
+            some = rows[name].astype(kind)
+            rows[name] = some.where(some.notna(), None) if kind == "object" else some
         failed = rows["status"] == FAILED
         rows = rows.iloc[failed.argsort(kind="stable")].drop_duplicates(list(ROW), keep="first")
         return rows.sort_index().reset_index(drop=True)
@@ -73,6 +75,8 @@ class Rows:
         Raises:
             OSError: they could not be written, as on a full disk; what was there before still is.
         """
+        import pyarrow.parquet
+
         if not rows:
             return
         self.parts.mkdir(parents=True, exist_ok=True)
@@ -80,7 +84,7 @@ class Rows:
         path = self.parts / f"{max(numbers, default=-1) + 1:05d}.parquet"
         scratch = path.with_suffix(".part")
         try:
-            self._frame(rows).to_parquet(scratch, index=False)
+            pyarrow.parquet.write_table(self._arrow(rows), scratch)
             with scratch.open("rb") as written:
                 os.fsync(written.fileno())
             scratch.replace(path)
@@ -92,14 +96,19 @@ class Rows:
         finally:
             scratch.unlink(missing_ok=True)
 
-    def _frame(self, rows: list[dict[str, Any]]) -> "pd.DataFrame":
-        import pandas as pd
+    def _arrow(self, rows: list[dict[str, Any]]) -> Any:
+        """Rows with the types of their columns, which a column without values would not have."""
+        import pyarrow as pa
 
-        data = {
-            name: pd.Series([_plain(row.get(name), kind) for row in rows], dtype=kind)
-            for name, kind in self._kinds.items()
+        types = {"object": pa.string(), "Int64": pa.int64(), "float64": pa.float64()}
+        texts = any(isinstance(star, str) for row in rows for star in (row.get("star") or [])[:1])
+        special = {
+            "star": pa.list_(pa.string() if texts else pa.int64()),
+            "membership": pa.list_(pa.float64()),
+            "cmd_png": pa.binary(),
         }
-        return pd.DataFrame(data)
+        schema = pa.schema([(n, special.get(n, types[kind])) for n, kind in self._kinds.items()])
+        return pa.Table.from_pylist([{n: row.get(n) for n in self._kinds} for row in rows], schema)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -122,10 +131,3 @@ class Rows:
             lock.write(f"process {os.getpid()} on {platform.node()}")
             lock.flush()
             yield
-
-
-def _plain(value: Any, kind: str) -> Any:
-    """NaN where a number is missing, None where another thing is."""
-    if kind == "float64":
-        return np.nan if value is None else float(value)
-    return value

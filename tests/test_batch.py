@@ -1,0 +1,396 @@
+"""A list of candidates, vetted: what is cut out, what is kept, and what survives."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+import pyarrow.parquet
+import pytest
+from astropy.table import Table
+
+import jaxcluster as jc
+from jaxcluster.catalogue.candidates import Candidate, read_candidates, select
+from jaxcluster.jobs import batch as job
+from jaxcluster.jobs.catalogue_results import write_results
+from jaxcluster.jobs.rows import Rows
+from jaxcluster.jobs.vet import columns, key_of, meta, vet
+
+MODEL = """
+import jax.numpy as jnp
+from numpyro.distributions import Uniform
+
+import jaxcluster as jc
+
+PRIOR = {"magnitude": Uniform(10, 18), "colour": Uniform(0, 3), "field_fraction": Uniform(0, 1)}
+
+
+def build(stars, *, field, limits):
+    def density(p):
+        f, mean = p["field_fraction"], jnp.stack([p["magnitude"], p["colour"]])
+        cluster = jc.GaussianMixture(jnp.ones(1), mean[None], 0.09 * jnp.eye(2)[None])
+        return jc.Mixture(jnp.stack([1 - f, f]), (cluster, jc.Known("field")))
+
+    log_field = field(stars)
+    known = stars.knowing(field=log_field)
+    return jc.Model(PRIOR, density, known, null=float(log_field.sum()))
+"""
+NAMES = ("magnitude", "colour", "field_fraction")
+SPENT = ["cpu_seconds", "compile_seconds", "host", "finished", "cmd_png"]
+
+
+def sky(seed=0, n=900, members=40) -> Table:
+    """A field of half a degree, with a cluster at its centre."""
+    rng = np.random.default_rng(seed)
+    whole = n + members
+    table = Table({"source_id": np.arange(10**15, 10**15 + whole)})
+    for name, width, own in (("ra", 0.25, 0.02), ("dec", 0.25, 0.02)):
+        table[name] = np.append(rng.uniform(-width, width, n), rng.normal(0.0, own, members)) + 30.0
+    for name, value, wide in (("pmra", 2.0, 4.0), ("pmdec", -3.0, 4.0), ("parallax", 1.0, 0.3)):
+        table[f"{name}_error"] = rng.uniform(0.05, 0.2, whole)
+        table[name] = np.append(rng.normal(value, wide, n), np.full(members, value))
+        table[name] += table[f"{name}_error"] * rng.normal(size=whole)
+    table["phot_g_mean_mag"] = np.append(rng.uniform(10, 18, n), rng.normal(14, 0.3, members))
+    table["bp_rp"] = np.append(rng.uniform(0, 3, n), rng.normal(1, 0.3, members))
+    for name in ("phot_g_mean_mag_error", "bp_rp_error"):
+        table[name] = 0.01
+    return table
+
+
+CENTRE = {"ra": 30.0, "dec": 30.0, "pmra": 2.0, "pmdec": -3.0, "parallax": 1.0, "r50_arcmin": 1.5}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A folder with a model, a table of stars and a list of three candidates, one without stars."""
+    sky().write(tmp_path / "sky.ecsv")
+    (tmp_path / "model.py").write_text(MODEL)
+    rows = [
+        {"candidate": "cluster", "stars": "sky.ecsv", **CENTRE},
+        {"candidate": "elsewhere", "stars": "sky.ecsv", **CENTRE, "ra": 30.1, "r50_arcmin": 2.5},
+        {"candidate": "nothing", "stars": "sky.ecsv", **CENTRE, "pmra": 90.0},
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "list.csv", index=False)
+    return tmp_path
+
+
+def options(run: Path) -> dict:
+    return {"model": str(run / "model.py"), "parameters": NAMES, "limits": (10.0, 18.0)}
+
+
+def numbers(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.drop(columns=SPENT).sort_values("candidate").reset_index(drop=True)
+
+
+def candidate(**changed) -> Candidate:
+    return Candidate(**{"candidate": "it", "stars": "", **CENTRE, **changed})
+
+
+def test_sample_and_field():
+    table, it = sky(), candidate()
+    chosen = select(table, it)
+    ids = {
+        name: set(np.asarray(getattr(chosen, name)["source_id"])) for name in ("sample", "field")
+    }
+    expected = {"sample": set(), "field": set()}
+    for star in table:
+        off = [
+            abs(star[c] - CENTRE[c]) / max(star[f"{c}_error"], least)
+            for c, least in (("pmra", 0.12), ("pmdec", 0.12), ("parallax", 0.05))
+        ]
+        away = 60 * np.hypot(
+            (star["ra"] - 30.0) * np.cos(np.radians(star["dec"])), star["dec"] - 30
+        )
+        if off[2] < 3 and off[0] < 3 and off[1] < 3 and away < 2.5 * 1.5:
+            expected["sample"].add(star["source_id"])
+        elif off[2] < 3 and (max(off[:2]) >= 3 or away > 5 * 1.5):
+            expected["field"].add(star["source_id"])
+    assert ids == expected
+    assert not ids["sample"] & ids["field"]
+    assert chosen.counts["n_selected"] == len(chosen.sample) > 35
+    assert chosen.counts["n_table"] == 940
+
+
+def test_stars_without_astrometry_are_counted_and_in_neither():
+    table = sky()
+    table["parallax"][::3] = np.nan
+    chosen = select(table, candidate())
+    assert chosen.counts["n_without_astrometry"] == 314
+    assert np.isfinite(chosen.field["parallax"]).all()
+
+
+def test_of_a_large_field_the_nearest_stars(monkeypatch):
+    monkeypatch.setattr("jaxcluster.catalogue.candidates.MOST_FIELD", 100)
+    table, it = sky(), candidate()
+    chosen = select(table, it)
+    assert len(chosen.field) == 100 < chosen.counts["n_field_selected"]
+
+    def away(t):
+        return np.hypot((t["ra"] - 30) * np.cos(np.radians(30)), t["dec"] - 30)
+
+    monkeypatch.setattr("jaxcluster.catalogue.candidates.MOST_FIELD", 10_000)
+    far = np.sort(away(select(table, it).field))
+    assert away(chosen.field).max() < 1.01 * far[99]
+
+
+def test_a_candidate_without_stars_says_which_cut_took_them():
+    with pytest.raises(
+        ValueError, match=r"it: no star in its sample; of 940 .* 0 its proper motion"
+    ):
+        select(sky(), candidate(pmra=90.0))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"pmdec": np.nan}, "pmdec of it is missing"),
+        ({"r50_arcmin": -1.0}, "r50_arcmin of it: expected a positive number"),
+        ({"faint": 18.0}, "found one of the two"),
+    ],
+)
+def test_what_makes_no_sense_of_a_candidate(changed, message):
+    with pytest.raises(ValueError, match=message):
+        candidate(**changed).check()
+
+
+def test_lists(run):
+    listed = read_candidates(run / "list.csv")
+    assert [one.candidate for one in listed] == ["cluster", "elsewhere", "nothing"]
+    assert listed[0].stars == str(run / "sky.ecsv")
+    assert listed[0].pm_scatter == 0.12
+    assert listed[0].limits is None
+    table = pd.read_csv(run / "list.csv")
+    table["pm_scatter"], table["bright"], table["faint"] = [np.nan, 0.5, 0.5], 10.0, 18.0
+    listed = read_candidates(table)
+    assert [one.pm_scatter for one in listed] == [0.12, 0.5, 0.5]
+    assert listed[1].limits == (10.0, 18.0)
+    with_units = Table.from_pandas(table)
+    with_units["r50_arcmin"] = with_units["r50_arcmin"] / 60.0
+    with_units["r50_arcmin"].unit = "deg"
+    assert read_candidates(with_units)[0].r50_arcmin == pytest.approx(1.5)
+
+
+def test_lists_that_cannot_be(run):
+    table = pd.read_csv(run / "list.csv")
+    with pytest.raises(ValueError, match=r"r50_arcmin: looked for[\s\S]*candidate: looked for"):
+        read_candidates(table.drop(columns=["candidate", "r50_arcmin"]))
+    with pytest.raises(ValueError, match="stars: looked for"):
+        read_candidates(table.drop(columns="stars"))
+    one = read_candidates(table.drop(columns="stars"), run / "sky.ecsv")[0]
+    assert one.stars == str(run / "sky.ecsv")
+    with pytest.raises(ValueError, match="'cluster' appear more than once"):
+        read_candidates(pd.concat([table, table[:1]]))
+    table.loc[1, "candidate"] = " "
+    with pytest.raises(ValueError, match="1 rows have no name"):
+        read_candidates(table)
+
+
+def test_keys_depend_on_names_alone():
+    data = [jax.random.key_data(key_of(name, 1)).tolist() for name in ("a", "b", "M 67", "M 68")]
+    assert len({tuple(d) for d in data}) == 4
+    assert data[2] == jax.random.key_data(key_of("M 67", jax.random.key(1))).tolist()
+
+
+def test_rows_have_the_same_columns_whatever_happens(run):
+    chosen = select(run / "sky.ecsv", read_candidates(run / "list.csv")[0])
+    done = vet(chosen.sample, chosen.field, key=1, candidate="it", **options(run))
+    failed = vet(chosen.sample[:3], chosen.field, key=1, candidate="few", **options(run))
+    assert list(done) == list(failed) == list(columns(NAMES)) == list(meta(NAMES).columns)
+    assert len(meta()) == 0
+    assert done["status"] == "done"
+    assert done["log10_bayes_factor"] > 10
+    assert done["magnitude_median"] == pytest.approx(14.0, abs=0.2)
+    assert done["mean_pmra"] == pytest.approx(2.0, abs=0.1)
+    assert done["cmd_png"].startswith(b"\x89PNG")
+    assert done["star"][0] in set(np.asarray(chosen.sample["source_id"]))
+    assert sum(p > 0.5 for p in done["membership"]) == done["n_members"]
+    assert failed["status"] == "failed"
+    assert re.match("ValueError: 3 of 3 stars .* needs at least 5", failed["message"])
+    again = vet(chosen.sample, chosen.field, key=1, candidate="it", **options(run))
+    assert {k: v for k, v in done.items() if k not in SPENT} == {
+        k: v for k, v in again.items() if k not in SPENT
+    }
+
+
+def test_a_run_that_goes_on(run, monkeypatch):
+    told = []
+    rows = job.batch(
+        run / "list.csv",
+        run / "out",
+        workers=0,
+        progress=lambda status, row: told.append((row["candidate"], status)),
+        **options(run),
+    )
+    assert list(rows["candidate"]) == ["cluster", "elsewhere", "nothing"]
+    assert list(rows["status"]) == ["done", "done", "failed"]
+    assert "no star in its sample" in rows["message"][2]
+    assert told[-1][1][:3] == (2, 1, 0)
+    how_far = job.status(
+        run / "list.csv", run / "out", model=options(run)["model"], limits=(10.0, 18.0)
+    )
+    assert how_far[:3] == (2, 1, 0)
+
+    vetted = []
+    original = job.vet_candidate
+    monkeypatch.setattr(
+        job, "vet_candidate", lambda one, **k: vetted.append(one.candidate) or original(one, **k)
+    )
+
+    def go_on(**changed):
+        vetted.clear()
+        found = job.batch(run / "list.csv", run / "out", workers=0, **{**options(run), **changed})
+        return found
+
+    pd.testing.assert_frame_equal(go_on(), rows)
+    assert vetted == []
+    go_on(again=True)
+    assert vetted == ["nothing"]
+    # another configuration is another row, and the first is not lost
+    go_on(tolerance=0.2)
+    assert vetted == ["cluster", "elsewhere", "nothing"]
+    pd.testing.assert_frame_equal(go_on(), rows)
+    # a part that cannot be read is set aside, and what was in it is vetted again
+    first = min((run / "out" / "parts").glob("*.parquet"))
+    first.write_bytes(first.read_bytes()[:100])
+    with pytest.warns(UserWarning, match="cannot be read"):
+        found = go_on()
+    assert first.with_suffix(".parquet.bad").exists()
+    assert set(vetted) <= {"cluster", "elsewhere", "nothing"}
+    assert vetted
+    pd.testing.assert_frame_equal(numbers(found), numbers(rows))
+
+
+def test_no_two_runs_in_one_folder(run):
+    with (
+        Rows(run / "out", NAMES).alone(),
+        pytest.raises(ValueError, match=f"another run writes here .process {os.getpid()} on"),
+    ):
+        job.batch(run / "list.csv", run / "out", workers=0, **options(run))
+
+
+def test_a_full_disk_loses_nothing(run, monkeypatch):
+    rows = Rows(run / "out", NAMES)
+    rows.add([{"candidate": "a", "status": "done", "configuration": "1"}])
+
+    def full(table, path):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pyarrow.parquet, "write_table", full)
+        with pytest.raises(OSError, match=r"1 rows could not be written .*No space left"):
+            rows.add([{"candidate": "b", "status": "done", "configuration": "1"}])
+    assert list(rows.read()["candidate"]) == ["a"]
+    assert [path.name for path in (run / "out" / "parts").iterdir()] == ["00000.parquet"]
+
+
+def test_of_two_rows_the_one_that_is_done(tmp_path):
+    rows = Rows(tmp_path, NAMES)
+    rows.add([{"candidate": "a", "status": "failed", "configuration": "1"}])
+    rows.add([{"candidate": "a", "status": "done", "configuration": "1", "n_stars": 7}])
+    rows.add([{"candidate": "a", "status": "done", "configuration": "1", "n_stars": 8}])
+    rows.add([{"candidate": "a", "status": "done", "configuration": "2", "n_stars": 9}])
+    assert rows.read()["n_stars"].tolist() == [7, 9]
+
+
+def test_results_and_page(run):
+    rows = job.batch(run / "list.csv", run / "out", workers=0, **options(run))
+    paths = write_results(rows, run / "out", seed=0)
+    assert all(path.stat().st_size > 0 for path in paths)
+    table = jc.read_table(run / "out" / "results.ecsv")
+    assert list(table["candidate"]) == ["cluster", "elsewhere", "nothing"]
+    assert str(table["mean_pmra"].unit) == "mas / yr"
+    assert jc.read_table(run / "out" / "results.parquet")["faint"].unit == "mag"
+    members = jc.read_table(run / "out" / "members.parquet")
+    assert len(members) == rows["n_stars"].sum()
+    assert members["star"].dtype == np.int64
+    page = (run / "out" / "index.html").read_text()
+    assert page.count("<tr") == 4
+    assert page.count("data:image/png") == 2 + 2
+    assert "no star in its sample" in page
+    assert "http" not in page
+
+
+@pytest.fixture
+def cluster_of_processes():
+    """A Dask scheduler and two workers, each a process of its own; yields address and workers."""
+
+    def begin(what, *arguments):
+        command = [sys.executable, "-W", "ignore", "-m", f"distributed.cli.{what}", *arguments]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    scheduler = begin("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+    assert scheduler.stderr is not None
+    address = next(
+        found[0] for line in scheduler.stderr if (found := re.search(r"tcp://127\S+:\d+", line))
+    )
+    workers = [
+        begin("dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+        for _ in range(2)
+    ]
+    yield address, workers
+    for process in (*workers, scheduler):
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+@pytest.mark.slow
+def test_one_process_and_dask_workers_of_which_one_is_killed_give_the_same(
+    run, cluster_of_processes
+):
+    address, workers = cluster_of_processes
+    rows = pd.read_csv(run / "list.csv")
+    more = [rows[:1].assign(candidate=f"cluster {n}") for n in range(6)]
+    pd.concat([rows, *more]).to_csv(run / "list.csv", index=False)
+    expected = job.batch(run / "list.csv", run / "one", workers=0, **options(run))
+
+    def kill(status, row):
+        if workers[0].poll() is None:
+            workers[0].kill()
+
+    found = job.batch(
+        run / "list.csv", run / "dask", scheduler=address, progress=kill, **options(run)
+    )
+    assert workers[0].poll() is not None
+    pd.testing.assert_frame_equal(numbers(found), numbers(expected))
+    assert found["candidate"].tolist() == expected["candidate"].tolist()
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(run):
+    rows = pd.read_csv(run / "list.csv")
+    more = [rows[:1].assign(candidate=f"cluster {n}") for n in range(4)]
+    pd.concat([rows, *more]).to_csv(run / "list.csv", index=False)
+    script = run / "script.py"
+    script.write_text(
+        "from jaxcluster.jobs.start import start\n"
+        "from jaxcluster.jobs import batch as job\n"
+        "import sys\n"
+        "job.EVERY = 0.0\n"
+        "if __name__ == '__main__':\n"
+        "    start()\n"
+        f"    job.batch({str(run / 'list.csv')!r}, {str(run / 'out')!r}, workers=2, "
+        f"progress=lambda s, r: print(r['candidate'], flush=True), **{options(run)!r})\n"
+    )
+    begin = [sys.executable, "-W", "ignore", str(script)]
+    first = subprocess.Popen(begin, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert first.stdout is not None
+    before = [first.stdout.readline().strip() for _ in range(2)]
+    os.killpg(first.pid, signal.SIGKILL)
+    first.stdout.close()
+    first.wait()
+    time.sleep(1.0)
+    second = subprocess.run(begin, capture_output=True, text=True, check=True)
+    kept = Rows(run / "out", NAMES).read()
+    assert len(kept) == 7
+    vetted = second.stdout.split("\n")
+    assert before[0] not in vetted  # the second one was perhaps not written yet
+    expected = job.batch(run / "list.csv", run / "one", workers=0, **options(run))
+    pd.testing.assert_frame_equal(numbers(kept), numbers(expected))
