@@ -110,7 +110,7 @@ def test_fewer_cells_for_fewer_stars(stars):
     many = jc.Stars(jnp.tile(stars.x, (5, 1)), jnp.tile(stars.noise, (5, 1, 1)), stars.columns)
     more = load_model("mimo_cmd")(many, field=field, limits=LIMITS)
     some = load_model("mimo_cmd")(many[np.arange(150)], field=field, limits=LIMITS)
-    assert cells(build(many)) == cells(few) < cells(some) < cells(more)
+    assert cells(build(many)) < cells(few) < cells(some) < cells(more)
     tight = {"model_scatter": dist.LogUniform(0.001, 0.01)}
     options = {"field": field, "limits": LIMITS, "prior": tight}
     assert cells(load_model("mimo_cmd")(many, **options)) > cells(more)
