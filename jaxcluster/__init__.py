@@ -5,7 +5,8 @@ What to try first, after ``jax.config.update("jax_enable_x64", True)``:
 - `find_members`: the cluster in a raw Gaia field, and its members;
 - `bayes_factor`: whether a candidate is a cluster, its age, distance, masses, members;
 - `king`: its structure, from positions;
-- `fit`: any `Model`, that is a prior, a density of one star, and stars.
+- `fit`: any `Model`, that is a prior, a density of one star, and stars;
+- `batch`: `bayes_factor` of a whole catalogue of candidates, `vet` of one, as a row.
 
 Results have ``summary()``, ``table()``, ``members``, ``figures()`` and ``save``; `load` reads them.
 """
@@ -35,12 +36,14 @@ from jaxcluster.inference.nested import nested
 from jaxcluster.inference.nuts import nuts
 from jaxcluster.inference.posterior import Posterior
 from jaxcluster.inference.priors import supported, within
+from jaxcluster.jobs.batch import batch
 from jaxcluster.jobs.bayes_factor import bayes_factor
 from jaxcluster.jobs.fit import fit
 from jaxcluster.jobs.king import king
 from jaxcluster.jobs.members import find_members
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.jobs.results import load
+from jaxcluster.jobs.vet import vet
 from jaxcluster.population.cmd import ErrorModel, PopulationDensity, PopulationModel, plane_of
 from jaxcluster.population.files import read_isochrones
 from jaxcluster.population.grids import load_grid
@@ -85,6 +88,7 @@ __all__ = [
     "Subspace",
     "SurfaceDensity",
     "annulus",
+    "batch",
     "bayes_factor",
     "box",
     "circle",
@@ -116,6 +120,7 @@ __all__ = [
     "simulate_pair",
     "supported",
     "untruncated_king",
+    "vet",
     "within",
     "write_table",
     "xd",

@@ -45,8 +45,8 @@ def cells_for(stars, scatter):
 
     96 × 6 for fewer than 100 stars, 200 × 6 for fewer than 300, else 240 × 14, and the next finer
     ones where the sequence is narrower than 0.01 mag, by the median error of colour and the median
-    of the prior of the scatter. ln L of 400 stars, less that of 1280 × 56 cells, mean and standard deviation by 4000
-    simulated stars (`benchmarks/cells`):
+    of the prior of the scatter. ln L of 400 stars, less that of 1280 × 56 cells, mean and standard
+    deviation by 4000 simulated stars (`benchmarks/cells`):
 
                                               200 × 6       240 × 14       480 × 30
         log age 8,   11.5 mag, σ = 0.003                  −0.2 ± 0.6      0.0 ± 0.3

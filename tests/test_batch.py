@@ -16,7 +16,8 @@ import pytest
 from astropy.table import Table
 
 import jaxcluster as jc
-from jaxcluster.catalogue.candidates import Candidate, read_candidates, select
+from jaxcluster.catalogue.candidates import Candidate, Given, read_candidates
+from jaxcluster.catalogue.windows import select
 from jaxcluster.jobs import batch as job
 from jaxcluster.jobs.catalogue_results import write_results
 from jaxcluster.jobs.rows import Rows
@@ -126,7 +127,7 @@ def test_stars_without_astrometry_are_counted_and_in_neither():
 
 
 def test_of_a_large_field_the_nearest_stars(monkeypatch):
-    monkeypatch.setattr("jaxcluster.catalogue.candidates.MOST_FIELD", 100)
+    monkeypatch.setattr("jaxcluster.catalogue.windows.MOST_FIELD", 100)
     table, it = sky(), candidate()
     chosen = select(table, it)
     assert len(chosen.field) == 100 < chosen.counts["n_field_selected"]
@@ -134,7 +135,7 @@ def test_of_a_large_field_the_nearest_stars(monkeypatch):
     def away(t):
         return np.hypot((t["ra"] - 30) * np.cos(np.radians(30)), t["dec"] - 30)
 
-    monkeypatch.setattr("jaxcluster.catalogue.candidates.MOST_FIELD", 10_000)
+    monkeypatch.setattr("jaxcluster.catalogue.windows.MOST_FIELD", 10_000)
     far = np.sort(away(select(table, it).field))
     assert away(chosen.field).max() < 1.01 * far[99]
 
@@ -151,12 +152,16 @@ def test_a_candidate_without_stars_says_which_cut_took_them():
     [
         ({"pmdec": np.nan}, "pmdec of it is missing"),
         ({"r50_arcmin": -1.0}, "r50_arcmin of it: expected a positive number"),
-        ({"faint": 18.0}, "found one of the two"),
     ],
 )
 def test_what_makes_no_sense_of_a_candidate(changed, message):
     with pytest.raises(ValueError, match=message):
-        candidate(**changed).check()
+        candidate(**changed).cut()
+
+
+def test_one_limit_is_none():
+    with pytest.raises(ValueError, match="found one of the two"):
+        candidate(faint=18.0).limits  # noqa: B018
 
 
 def test_lists(run):
@@ -174,6 +179,16 @@ def test_lists(run):
     with_units["r50_arcmin"] = with_units["r50_arcmin"] / 60.0
     with_units["r50_arcmin"].unit = "deg"
     assert read_candidates(with_units)[0].r50_arcmin == pytest.approx(1.5)
+
+
+def test_lists_of_tables(run):
+    for name, some in (("a", slice(0, 50)), ("b", slice(50, None))):
+        sky()[some].write(run / f"{name}.ecsv")
+    table = pd.DataFrame({"candidate": ["it"], "sample": ["a.ecsv"], "field": ["b.ecsv"]})
+    table.to_csv(run / "tables.csv", index=False)
+    (one,) = read_candidates(run / "tables.csv")
+    assert isinstance(one, Given)
+    assert [len(one.cut().sample), len(one.cut().field)] == [50, 890]
 
 
 def test_lists_that_cannot_be(run):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxtyping import PRNGKeyArray
 
-from jaxcluster.catalogue.candidates import Candidate, read_candidates
+from jaxcluster.catalogue.candidates import TABLES, Listed, read_candidates
 from jaxcluster.inference.posterior import versions
 from jaxcluster.jobs.rows import Rows, digest
 from jaxcluster.jobs.start import start
@@ -63,7 +63,7 @@ def batch(
     """Vet every candidate of a list, and return its rows in the order of the list.
 
     Args:
-        candidates: list of `Candidate`, or a table or its path (`read_candidates`).
+        candidates: list of `Candidate` or `Given`, or a table or its path (`read_candidates`).
         out: folder of the run; the same call goes on there.
         stars: one table for all, where the list names none.
         seed: random key or seed.
@@ -125,16 +125,22 @@ def status(
     """Return how far the run with these arguments is, whoever works on it."""
     todo = _listed(candidates, stars)
     configurations = configure(todo, seed=seed, options=options)
-    return _status(_of_this_run(Rows(Path(out), PARAMETERS).read(), configurations), len(todo))
+    return _status(_of_this_run(Rows(Path(out), ()).read(), configurations), len(todo))
 
 
-def configure(todo: list[Candidate], **settings: Any) -> dict[str, str]:
+def configure(todo: list[Listed], **settings: Any) -> dict[str, str]:
     """Return the configuration of each candidate: a digest of all that its row depends on."""
-    common = {name: str(value) for name, value in settings.items()}
-    return {one.candidate: digest(**one.record(), **common, versions=versions()) for one in todo}
+    common = {name: str(value) for name, value in settings.items()} | {"versions": versions()}
+    found = {}
+    for one in todo:
+        record = one.record()
+        files = [Path(record[name]) for name in ("stars", *TABLES) if name in record]
+        sizes = [file.stat().st_size for file in files if file.is_file()]
+        found[one.candidate] = digest(**record, **common, sizes=sizes)
+    return found
 
 
-def _listed(candidates: Any, stars: str | Path | None) -> list[Candidate]:
+def _listed(candidates: Any, stars: str | Path | None) -> list[Listed]:
     if isinstance(candidates, list):
         return candidates
     return read_candidates(candidates, stars)
@@ -156,7 +162,7 @@ def _status(rows: Any, total: int) -> Status:
 
 
 def _vetted(
-    todo: list[Candidate],
+    todo: list[Listed],
     configurations: dict[str, str],
     settings: dict[str, Any],
     workers: int | None,
@@ -191,11 +197,11 @@ def _vetted(
             yield row
 
 
-def _fail(candidate: Candidate, message: str) -> dict[str, Any]:
+def _fail(candidate: Listed, message: str) -> dict[str, Any]:
     return {"candidate": candidate.candidate, "status": FAILED, "message": message}
 
 
-def _on_worker(candidate: Candidate, settings: dict[str, Any]) -> dict[str, Any]:
+def _on_worker(candidate: Listed, settings: dict[str, Any]) -> dict[str, Any]:
     start(devices=1)
     return vet_candidate(candidate, **settings)
 

@@ -8,15 +8,16 @@ import json
 import platform
 import time
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from jaxcluster.catalogue.candidates import ASTROMETRY, Candidate, select
+from jaxcluster.catalogue.candidates import Listed
 from jaxcluster.catalogue.tables import Reader, read_table, source_ids
+from jaxcluster.catalogue.windows import ASTROMETRY
 from jaxcluster.density.keys import as_key
 from jaxcluster.figures.thumbnail import thumbnail
 from jaxcluster.inference.fast import fast
@@ -138,7 +139,7 @@ def vet(
 
 
 def vet_candidate(
-    candidate: Candidate, *, seed: PRNGKeyArray | int = 0, **options: Any
+    candidate: Listed, *, seed: PRNGKeyArray | int = 0, **options: Any
 ) -> dict[str, Any]:
     """Cut a candidate's sample and field out of its table, and return its row.
 
@@ -148,23 +149,16 @@ def vet_candidate(
         **options: of `vet`.
     """
     try:
-        candidate.check()
-        chosen = select(_table(candidate.stars), candidate)
+        chosen, limits = candidate.cut(), candidate.limits
     except Exception as error:
         row: dict[str, Any] = dict.fromkeys(columns(options.get("parameters", PARAMETERS)))
         row |= {"candidate": candidate.candidate, "status": FAILED, "host": platform.node()}
         return row | {"message": f"{type(error).__name__}: {error}"}
     key = key_of(candidate.candidate, seed)
-    if candidate.limits is not None:
-        options["limits"] = candidate.limits
+    if limits is not None:
+        options["limits"] = limits
     row = vet(chosen.sample, chosen.field, key=key, candidate=candidate.candidate, **options)
     return row | dict(chosen.counts)
-
-
-@lru_cache(maxsize=1)
-def _table(path: str) -> Any:
-    """A table of stars; that of the candidate before is kept, as many have one in common."""
-    return read_table(path)
 
 
 def _found(result: BayesFactor, parameters: Sequence[str]) -> dict[str, Any]:
