@@ -20,13 +20,14 @@ from astropy.table import Table
 import jaxcluster as jc
 from benchmarks.shared import DATA
 from jaxcluster.catalogue.candidates import Candidate, read_candidates
+from jaxcluster.catalogue.windows import select
 from jaxcluster.figures.catalogue import THRESHOLD, histogram_figure
 from jaxcluster.figures.style import CREDIT
 
 FIELDS, PLACES = 600, 200
 SIZES = 20, 500  # stars of a random sample
 LEAST_FIELD = 100
-R50, RADII = 2.0, 2.5  # arcmin of a place, and r50 that its sample is within
+R50 = 3.0  # arcmin, of a place
 
 
 def clusters() -> pd.DataFrame:
@@ -80,19 +81,19 @@ def places(out: Path) -> None:
     """Write random places with the motion and parallax of a star there."""
     rng, rows = np.random.default_rng(1), []
     listed = {one.candidate: one for one in read_candidates(out / "clusters.csv")}
+    tables = {name: jc.read_table(one.stars) for name, one in listed.items()}
+    usual = {name: complete(table) for name, table in tables.items()}
     while len(rows) < PLACES:
         name = rng.choice(sorted(listed))
-        table = pd.read_parquet(listed[name].stars).dropna(subset=["parallax", "bp_rp"])
-        table = table[table["phot_g_mean_mag"] < 17]
-        star = table.iloc[rng.integers(len(table))]
+        star = usual[name].iloc[rng.integers(len(usual[name]))]
         near = {n: float(star[n]) for n in ("ra", "dec", "pmra", "pmdec", "parallax")}
         one = Candidate(
             candidate=f"{len(rows):03d}-{name}", stars=listed[name].stars, **near, r50_arcmin=R50
         )
-        if _is_cluster(one, listed[name]):
+        if is_cluster(one, listed[name]):
             continue
         try:
-            chosen = one.cut()
+            chosen = select(tables[name], one)
         except ValueError:
             continue
         if len(chosen.sample) >= SIZES[0] and len(chosen.field) >= LEAST_FIELD:
@@ -100,7 +101,13 @@ def places(out: Path) -> None:
     pd.DataFrame(rows).to_csv(out / "places.csv", index=False)
 
 
-def _is_cluster(place: Candidate, cluster: Candidate) -> bool:
+def complete(table: Table) -> pd.DataFrame:
+    """Stars brighter than G = 17 with all that a place needs."""
+    frame = table["ra", "dec", "pmra", "pmdec", "parallax", "phot_g_mean_mag", "bp_rp"].to_pandas()
+    return frame[frame["phot_g_mean_mag"] < 17.0].dropna()
+
+
+def is_cluster(place: Candidate, cluster: Candidate) -> bool:
     """Whether the place's motion is the cluster's, within what its window lets through."""
     off = np.hypot(place.pmra - cluster.pmra, place.pmdec - cluster.pmdec)
     return off < 1.0 and abs(place.parallax - cluster.parallax) < 0.3
