@@ -14,10 +14,13 @@ import pandas as pd
 import pyarrow.parquet
 import pytest
 from astropy.table import Table
+from numpyro.distributions import Normal
+from typer.testing import CliRunner
 
 import jaxcluster as jc
 from jaxcluster.catalogue.candidates import Candidate, Given, read_candidates
 from jaxcluster.catalogue.windows import select
+from jaxcluster.cli.app import app
 from jaxcluster.jobs import batch as job
 from jaxcluster.jobs.catalogue_results import write_results
 from jaxcluster.jobs.rows import Rows
@@ -330,6 +333,42 @@ def test_results_and_page(run):
     assert page.count("data:image/png") == 2 + 2
     assert "no star in its sample" in page
     assert "http" not in page
+
+
+def test_the_command(run, monkeypatch):
+    """Candidates that fail are rows, with what failed, and the next command goes on."""
+    rows = pd.read_csv(run / "list.csv")[2:]
+    rows = pd.concat([rows, rows.assign(candidate="lost", stars="nowhere.ecsv")])
+    rows.to_csv(run / "list.csv", index=False)
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")  # jax has started already
+    monkeypatch.setenv("XDG_CACHE_HOME", str(run / "cache"))
+    command = ["batch", str(run / "list.csv"), "--out", str(run / "out"), "--workers", "0"]
+    said = CliRunner().invoke(app, command)
+    assert said.exit_code == 0, said.output
+    assert "nothing: failed: ValueError: nothing: no star in its sample" in said.output
+    assert re.search(r"lost: failed: FileNotFoundError: .*nowhere.ecsv: no such file", said.output)
+    assert "0 of 2 have log10 BF > 2, 2 failed" in said.output
+    assert (run / "out" / "index.html").read_text().count("<tr") == 3
+    far = CliRunner().invoke(app, [*command, "--status"])
+    assert "0 done, 2 failed, 0 pending" in far.output
+    other = CliRunner().invoke(app, [*command, "--status", "--seed", "1"])
+    assert "0 done, 0 failed, 2 pending" in other.output
+    wrong = CliRunner().invoke(app, ["batch", str(run / "sky.ecsv"), "--out", str(run / "out")])
+    assert wrong.exit_code == 1
+    assert "candidate: looked for candidate" in wrong.output
+
+
+def test_priors_are_part_of_the_configuration(run):
+    listed = read_candidates(run / "list.csv")
+    one, same, other = (
+        job.configure(listed, seed=0, options={"prior": {"a_v": prior}})
+        for prior in (Normal(0.1, 0.05), "Normal(0.1,0.05)", Normal(0.2, 0.05))
+    )
+    assert one == same
+    assert not set(one.values()) & set(other.values())
+    (run / "sky.ecsv").write_text((run / "sky.ecsv").read_text() + "\n")
+    again = job.configure(listed, seed=0, options={"prior": {"a_v": Normal(0.1, 0.05)}})
+    assert not set(one.values()) & set(again.values())
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -133,12 +134,21 @@ def bayes(files, *more, cluster=None, field=None, model=None):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["bayes-factor"], ["fit"], ["demo"], ["simulate"], ["check"]]
+    "command", [[], ["bayes-factor"], ["fit"], ["demo"], ["simulate"], ["check"], ["batch"]]
 )
 def test_help(command):
     result = run(*command, "--help")
     assert result.exit_code == 0
     assert "Usage" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("bayes-factor", "Least colour error [mag]"), ("batch", "[mas/yr]"), ("members", "[deg]")],
+)
+def test_help_keeps_units_in_brackets(command, words):
+    shown = re.sub(r"[\s│]+", " ", run(command, "--help").stdout)
+    assert words in shown
 
 
 def change(files, alter, name="cluster"):

@@ -41,6 +41,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     invoke_without_command=True,
+    rich_markup_mode="markdown",  # rich's own markup leaves out all that is in brackets: units
 )
 
 

@@ -7,15 +7,17 @@ row is the same on any machine of one kind, but for seconds and hosts.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxtyping import PRNGKeyArray
+from numpyro.distributions import Distribution
 
 from jaxcluster.catalogue.candidates import TABLES, Listed, read_candidates
 from jaxcluster.inference.posterior import versions
+from jaxcluster.inference.priors import describe
 from jaxcluster.jobs.rows import Rows, digest
 from jaxcluster.jobs.start import start
 from jaxcluster.jobs.vet import FAILED, PARAMETERS, vet_candidate
@@ -130,7 +132,7 @@ def status(
 
 def configure(todo: list[Listed], **settings: Any) -> dict[str, str]:
     """Return the configuration of each candidate: a digest of all that its row depends on."""
-    common = {name: str(value) for name, value in settings.items()} | {"versions": versions()}
+    common = {name: _told(value) for name, value in settings.items()} | {"versions": versions()}
     found = {}
     for one in todo:
         record = one.record()
@@ -138,6 +140,13 @@ def configure(todo: list[Listed], **settings: Any) -> dict[str, str]:
         sizes = [file.stat().st_size for file in files if file.is_file()]
         found[one.candidate] = digest(**record, **common, sizes=sizes)
     return found
+
+
+def _told(value: Any) -> str:
+    """A setting in words that are the same in every process, as those of an object are not."""
+    if isinstance(value, Mapping):
+        return str({name: _told(each) for name, each in sorted(value.items())})
+    return describe(value) if isinstance(value, Distribution) else str(value)
 
 
 def _listed(candidates: Any, stars: str | Path | None) -> list[Listed]:
