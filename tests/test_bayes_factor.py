@@ -112,6 +112,16 @@ def test_what_depends_on_the_number_of_field_stars_is_said(cluster):
     assert not any("half of the field" in flag for flag in noisy.flags)
 
 
+def test_few_field_stars_are_a_flag_where_the_verdict_depends_on_them(cluster):
+    few = replace(cluster, field=replace(cluster.field, flag="29 field stars for 60 stars"))
+    near = replace(few, log10_bayes_factor=8.0, log10_bayes_factor_field_error=2.0)
+    assert any("29 field stars" in flag and "3.0 σ from the" in flag for flag in near.flags)
+    clear = replace(few, log10_bayes_factor=14.0, log10_bayes_factor_field_error=2.0)
+    assert not any("29 field stars" in flag for flag in clear.flags)
+    unknown = replace(few, log10_bayes_factor=None, log10_bayes_factor_error=None)
+    assert "29 field stars for 60 stars" in unknown.flags
+
+
 def test_distance_is_recovered(cluster):
     values = np.asarray(cluster.posterior["posterior"]["distance_modulus"])
     assert abs(values.mean() - TRUTH["distance_modulus"]) < 4 * values.std()

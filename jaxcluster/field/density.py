@@ -187,8 +187,8 @@ def fit_field(
 
     needed = needed_stars(n_stars)
     too_few = (
-        f"{n} field stars for {n_stars} stars: below {needed} the error of the field density "
-        "reaches several in log10 of the Bayes factor; take a wider annulus"
+        f"{n} field stars for {n_stars} stars, fewer than {needed}, so that the error of their "
+        "density decides: take a wider annulus"
     )
     kde, gaussians = to_mixture(kernels, limits), average(folds.mixtures)
     both = jax.tree.map(lambda *a: np.concatenate(a), kde, gaussians)

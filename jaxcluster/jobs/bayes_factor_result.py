@@ -13,6 +13,7 @@ from jaxtyping import Float
 from jaxcluster.density.stars import Stars
 from jaxcluster.field.density import FieldDensity
 from jaxcluster.field.mismatch import Mismatch
+from jaxcluster.figures.catalogue import THRESHOLD
 from jaxcluster.figures.cmd import cmd_figure
 from jaxcluster.inference.model import Model
 from jaxcluster.inference.posterior import Posterior
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BIASED = 1.0  # log10 BF
+CLEAR = 5.0  # σ from the threshold, where few field stars are no matter
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -99,8 +101,19 @@ class BayesFactor(Sampled):
                 f"there are, and more of them would {'raise' if bias < 0 else 'lower'} it (members "
                 "lie where the field is thin, or its density changes fast)"
             )
-        flags = self.field.flag, *self.mismatch.flags, biased
+        flags = self._too_few, *self.mismatch.flags, biased
         return [flag for flag in flags if flag is not None]
+
+    @property
+    def _too_few(self) -> str | None:
+        """That the field has few stars, where log10 BF is not `CLEAR` of the threshold."""
+        value, error = self.log10_bayes_factor, self.log10_bayes_factor_total_error
+        if self.field.flag is None or value is None or error is None:
+            return self.field.flag
+        away = abs(value - THRESHOLD) / error
+        if away > CLEAR:
+            return None
+        return f"{self.field.flag}; log10 BF is {away:.1f} σ from the threshold of {THRESHOLD:g}"
 
     @property
     def verdict(self) -> str:
