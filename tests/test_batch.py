@@ -247,6 +247,7 @@ def test_a_run_that_goes_on(run, monkeypatch):
     )
     assert list(rows["candidate"]) == ["cluster", "elsewhere", "nothing"]
     assert list(rows["status"]) == ["done", "done", "failed"]
+    assert list(rows["seed"]) == ["0", "0", "0"]
     assert "no star in its sample" in rows["message"][2]
     assert told[-1][1][:3] == (2, 1, 0)
     how_far = job.status(

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from astropy.table import Table
+from matplotlib.figure import Figure
 
 import jaxcluster as jc
 from benchmarks.shared import DATA
@@ -27,6 +28,11 @@ from jaxcluster.figures.style import CREDIT
 FIELDS, PLACES = 600, 200
 SIZES = 20, 500  # stars of a random sample
 LEAST_FIELD = 100
+LITERATURE = {
+    "log_age": "log₁₀ age [yr]",
+    "distance_modulus": "distance modulus [mag]",
+    "a_v": "A_V [mag]",
+}
 R50 = 3.0  # arcmin, of a place
 
 
@@ -141,7 +147,37 @@ def summary(out: Path) -> None:
             f"    CPU s: median {seconds.median():.0f}, largest {seconds.max():.0f}; "
             f"{(rows['method'] == 'nested').sum()} by nested sampling"
         )
+        if kind == "clusters":
+            against_literature(rows).savefig(out / "literature.png", dpi=150)
     histogram_figure(found, CREDIT).savefig(out / "bayes_factors.png", dpi=150)
+
+
+def against_literature(rows: pd.DataFrame) -> Figure:
+    """Print differences to Cantat-Gaudin et al. (2020), who give no errors; draw them."""
+    table = pd.read_csv(DATA / "gaia_fields" / "clusters.csv")
+    table["candidate"] = table["file"].str.removesuffix(".parquet")
+    both = rows.merge(table, on="candidate")
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    for number, (name, label) in enumerate(LITERATURE.items(), 1):
+        ax = figure.add_subplot(1, 3, number)
+        theirs, ours = both[name], both[f"{name}_median"]
+        low, high = both[f"{name}_q16"], both[f"{name}_q84"]
+        off = ours - theirs
+        scatter = 1.4826 * (off - off.median()).abs().median()
+        ends = [min(theirs.min(), ours.min()), max(theirs.max(), ours.max())]
+        ax.plot(ends, ends, color="0.6", lw=0.8)
+        bars = np.clip([ours - low, high - ours], 0.0, None)
+        ax.errorbar(theirs, ours, yerr=bars, fmt="o", ms=3, lw=0.7, color="#1f4e79")
+        ax.set_xlabel(f"{label}, Cantat-Gaudin+ 2020")
+        ax.set_ylabel(f"{label}, jaxcluster")
+        ax.set_title(f"difference: median {off.median():+.2f}, scatter {scatter:.2f}", fontsize=9)
+        far = both[(off - off.median()).abs() > 4 * scatter]
+        print(
+            f"    {name}: median difference {off.median():+.3f}, scatter {scatter:.3f} "
+            f"({off.notna().sum()} clusters); beyond four of it: "
+            f"{', '.join(f'{c} {off[i]:+.2f}' for i, c in far['candidate'].items())}"
+        )
+    return figure
 
 
 def main() -> None:

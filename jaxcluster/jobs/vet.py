@@ -7,6 +7,7 @@ candidate ends a run; the columns are the same whatever happens, those of `meta`
 import json
 import platform
 import time
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -121,14 +122,11 @@ def vet(
         'done'
     """
     begin = time.process_time()
-    row: dict[str, Any] = dict.fromkeys(columns(parameters))
-    row |= {"candidate": candidate, "status": FAILED, "host": platform.node()}
-    row["seed"] = str(
-        key if isinstance(key, int) else np.asarray(jax.random.key_data(key)).tolist()
-    )
+    row, sampler = _empty(candidate, key, parameters), partial(fast, tolerance=tolerance, live=live)
     try:
-        sampler = partial(fast, tolerance=tolerance, live=live)
-        result = bayes_factor(stars, field, key=key, sampler=sampler, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # they are among the flags
+            result = bayes_factor(stars, field, key=key, sampler=sampler, **options)
         row |= _found(result, parameters)
         row["cmd_png"] = thumbnail(result) if picture else None
         row["status"] = DONE
@@ -151,14 +149,24 @@ def vet_candidate(
     try:
         chosen, limits = candidate.cut(), candidate.limits
     except Exception as error:
-        row: dict[str, Any] = dict.fromkeys(columns(options.get("parameters", PARAMETERS)))
-        row |= {"candidate": candidate.candidate, "status": FAILED, "host": platform.node()}
+        row = _empty(candidate.candidate, seed, options.get("parameters", PARAMETERS))
         return row | {"message": f"{type(error).__name__}: {error}"}
     key = key_of(candidate.candidate, seed)
     if limits is not None:
         options["limits"] = limits
     row = vet(chosen.sample, chosen.field, key=key, candidate=candidate.candidate, **options)
-    return row | dict(chosen.counts)
+    return row | {**chosen.counts, "seed": _in_words(seed)}
+
+
+def _empty(candidate: str, seed: PRNGKeyArray | int, parameters: Sequence[str]) -> dict[str, Any]:
+    """The row of a candidate that has failed."""
+    row: dict[str, Any] = dict.fromkeys(columns(parameters))
+    known = {"candidate": candidate, "seed": _in_words(seed), "host": platform.node()}
+    return row | known | {"status": FAILED}
+
+
+def _in_words(seed: PRNGKeyArray | int) -> str:
+    return str(seed if isinstance(seed, int) else np.asarray(jax.random.key_data(seed)).tolist())
 
 
 def _found(result: BayesFactor, parameters: Sequence[str]) -> dict[str, Any]:
