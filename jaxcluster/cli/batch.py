@@ -1,5 +1,6 @@
 """The command that vets a whole catalogue: `jaxcluster batch`."""
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,32 +112,24 @@ def batch(
     )
 
 
-class _shown:
-    """A bar on terminals, a line for each candidate elsewhere."""
+@contextmanager
+def _shown(total: int):
+    """Yield what shows a candidate that is done: a bar on terminals, a line for each elsewhere."""
+    if not screen.is_terminal:
+        yield lambda status, row: screen.print(
+            f"{_line(row)}  ({status})", soft_wrap=True, markup=False
+        )
+        return
+    shown = TextColumn("{task.description}")
+    with Progress(BarColumn(), shown, TimeElapsedColumn(), console=screen) as bar:
+        task = bar.add_task("starting workers", total=total)
 
-    def __init__(self, total: int):
-        self.total = total
-        self.bar = None
+        def show(status, row: dict[str, Any]) -> None:
+            bar.update(task, completed=status.done + status.failed, description=str(status))
+            if row["status"] == "failed":
+                bar.console.print(_line(row), soft_wrap=True, markup=False)
 
-    def __enter__(self):
-        if screen.is_terminal:
-            self.bar = Progress(
-                BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=screen
-            )
-            self.bar.start()
-            self.task = self.bar.add_task("starting workers", total=self.total)
-        return self
-
-    def __call__(self, status, row: dict[str, Any]) -> None:
-        if self.bar is not None:
-            finished = status.done + status.failed
-            self.bar.update(self.task, completed=finished, description=str(status))
-        if self.bar is None or row["status"] == "failed":
-            screen.print(f"{_line(row)}  ({status})", soft_wrap=True)
-
-    def __exit__(self, *_) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+        yield show
 
 
 def _line(row: dict[str, Any]) -> str:
