@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pyarrow.parquet
@@ -21,10 +22,12 @@ import jaxcluster as jc
 from jaxcluster.catalogue.candidates import Candidate, Given, read_candidates
 from jaxcluster.catalogue.windows import select
 from jaxcluster.cli.app import app
+from jaxcluster.inference import compile
+from jaxcluster.inference.flat import Flat
 from jaxcluster.jobs import batch as job
 from jaxcluster.jobs.catalogue_results import write_results
 from jaxcluster.jobs.rows import Rows
-from jaxcluster.jobs.vet import columns, key_of, meta, vet
+from jaxcluster.jobs.vet import columns, distance_modulus, key_of, meta, vet
 
 MODEL = """
 import jax.numpy as jnp
@@ -234,6 +237,45 @@ def test_rows_have_the_same_columns_whatever_happens(run):
     assert {k: v for k, v in done.items() if k not in SPENT} == {
         k: v for k, v in again.items() if k not in SPENT
     }
+
+
+def test_distance_modulus_of_parallaxes():
+    rng = np.random.default_rng(0)
+    table = Table({"parallax_error": rng.uniform(0.05, 0.2, 400)})
+    table["parallax"] = 2.0 - 0.03 + table["parallax_error"] * rng.normal(size=400)
+    value, error = distance_modulus(table)
+    expected = 5.0 * np.log10(500.0 / 10.0)
+    assert error == pytest.approx(2.17 * np.hypot(0.02, 0.1 / 20) / 2.0, rel=0.1)
+    assert abs(value - expected) < 2.0 * error
+    table["parallax"] -= 1.95
+    assert distance_modulus(table) is None
+    assert distance_modulus(table["parallax_error",]) is None
+
+
+def test_priors_of_other_numbers_share_what_is_compiled(stars_of_a_sample):
+    values = []
+    for modulus in (10.5, 11.0):
+        model = jc.load_model("mimo_cmd")(
+            stars_of_a_sample,
+            field=lambda stars: -jnp.ones(len(stars)),
+            limits=(8.0, 18.0),
+            prior={"distance_modulus": Normal(modulus, 0.1)},
+            n_masses=16,
+            n_mass_ratios=2,
+        )
+        flat = Flat(model)
+        z = flat.draw(jax.random.key(0))
+        run = compile.Stopwatch().compile(lambda z, flat=flat: -flat.potential(z), z)
+        values.append((len(compile._compiled), float(run(z))))
+    assert values[0][0] == values[1][0]
+    assert values[0][1] != values[1][1]
+
+
+@pytest.fixture
+def stars_of_a_sample():
+    rng = np.random.default_rng(0)
+    x = np.stack([np.sort(rng.uniform(10.0, 17.0, 40)), rng.uniform(0.3, 2.0, 40)], axis=-1)
+    return jc.Stars(x, 1e-4 * np.tile(np.eye(2), (40, 1, 1)), ("G", "BP-RP"))
 
 
 def test_a_run_that_goes_on(run, monkeypatch):

@@ -51,6 +51,12 @@ def batch(
     again: Annotated[
         bool, typer.Option("--again", help="Vet those that failed once more.")
     ] = False,
+    parallax_prior: Annotated[
+        bool,
+        typer.Option(
+            "--parallax-prior", help="Prior of the distance modulus from the sample's parallaxes."
+        ),
+    ] = False,
     tolerance: Annotated[float, typer.Option(help="Error of ln Z to reach.")] = 0.1,
     columns: Columns = "G,BP-RP",
     magnitude_column: MagnitudeColumn = None,
@@ -76,6 +82,7 @@ def batch(
 
     options: dict[str, Any] = {
         "tolerance": tolerance,
+        "parallax_prior": parallax_prior,
         "columns": tuple(columns.split(",")),
         "magnitude_column": magnitude_column,
         "colour_error_floor": colour_error_floor,

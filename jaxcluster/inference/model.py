@@ -9,9 +9,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int
-from numpyro.distributions import Distribution
+from numpyro.distributions import Distribution, Normal
 
 from jaxcluster.density.mixture import AbstractDensity
 from jaxcluster.density.stars import Stars
@@ -107,7 +109,9 @@ class Model(eqx.Module):
         """Sample the prior as a numpyro program; returns the parameters by name."""
         if callable(self.prior):
             return self.prior()
-        sites: dict[str, Any] = {n: numpyro.sample(n, prior) for n, prior in self.prior.items()}
+        sites: dict[str, Any] = {
+            n: numpyro.sample(n, _uncompiled(prior)) for n, prior in self.prior.items()
+        }
         return sites
 
     def pointwise(self, parameters: Parameters) -> Float[Array, " n"]:
@@ -125,6 +129,19 @@ class Model(eqx.Module):
             for name, site in trace_of(self).items()
             if site["type"] == "sample"
         }
+
+
+def _uncompiled(prior: Distribution) -> Distribution:
+    """A normal prior whose numbers are no part of what is compiled, as each candidate has its own.
+
+    jax writes single numbers into a program, but passes arrays to it.
+    """
+    if type(prior) is not Normal or prior.batch_shape:
+        return prior
+    numbers: list[Any] = [prior.loc, prior.scale]
+    if any(isinstance(number, Tracer) for number in numbers):
+        return prior
+    return Normal(*jnp.asarray(np.array(numbers, float)))
 
 
 class _Terms(AbstractDensity):
