@@ -360,6 +360,18 @@ def test_of_two_rows_the_one_that_is_done(tmp_path):
     assert rows.read()["n_stars"].tolist() == [7, 9]
 
 
+def test_rows_of_an_older_version_lack_columns(tmp_path):
+    rows = Rows(tmp_path, NAMES)
+    rows.add([{"candidate": "a", "status": "done", "configuration": "1", "n_stars": 7}])
+    (part,) = (tmp_path / "parts").glob("*.parquet")
+    older = pyarrow.parquet.read_table(part).drop_columns(["ess", "flags", "n_field"])
+    pyarrow.parquet.write_table(older, part)
+    found = rows.read()
+    assert list(found.columns)[: len(columns(NAMES))] == list(columns(NAMES))
+    assert found["n_stars"].tolist() == [7]
+    assert found[["ess", "flags", "n_field"]].isna().all(axis=None)
+
+
 def test_results_and_page(run):
     rows = job.batch(run / "list.csv", run / "out", workers=0, **options(run))
     paths = write_results(rows, run / "out", seed=0)

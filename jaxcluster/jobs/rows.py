@@ -62,6 +62,7 @@ class Rows:
                     stacklevel=2,
                 )
         rows: Any = pd.concat([f for f in found if len(f)] or found, ignore_index=True)
+        rows = rows.reindex(columns=list(dict.fromkeys([*self._kinds, *rows.columns])))
         for name, kind in self._kinds.items():  # one word for what is missing, in all parts
             some = rows[name].astype(kind)
             rows[name] = some.where(some.notna(), None) if kind == "object" else some
