@@ -236,7 +236,7 @@ def test_same_key_same_density_and_stars_outside_the_limits_do_not_count(field, 
 
 
 def test_small_fields_are_flagged(fitted, fitted_to_300):
-    assert "80 field stars for 10 stars: below 300" in fitted.flag
+    assert "80 field stars for 10 stars, fewer than 300" in fitted.flag
     assert fitted_to_300.flag is None  # it was for 100 stars
 
 
