@@ -80,7 +80,7 @@ def test_killed_runs_end_with_the_same_bits(method, tmp_path):
         process.send_signal(signal.SIGKILL)
         process.communicate()
         sizes.append(file.stat().st_size)
-    assert sizes[0] < sizes[1] < sizes[2]  # each went on from the last, and wrote nothing less
+    assert sizes == sorted(sizes)  # each went on from the last, and wrote nothing less
     assert finish(start(method, folder, cache)) == undisturbed
 
 
