@@ -1,5 +1,6 @@
 """A list of candidates: each with a place to cut its stars out of, or with its own tables."""
 
+import abc
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,7 @@ OPTIONAL = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listed:
+class Listed(abc.ABC):
     """A row of a list.
 
     Args:
@@ -34,13 +35,13 @@ class Listed:
     bright: float | None = None
     faint: float | None = None
 
+    @abc.abstractmethod
     def cut(self) -> Selection:
         """Return sample and field.
 
         Raises:
             ValueError: for numbers that are missing or make no sense, or where no star is left.
         """
-        raise NotImplementedError
 
     @property
     def limits(self) -> tuple[float, float] | None:
@@ -107,11 +108,12 @@ class Candidate(Listed):
                 raise ValueError(
                     f"{name} of {self.candidate}: expected a positive number, found {value:g}"
                 )
-        return select(_table(self.stars), self)
+        path = Path(self.stars)
+        return select(_table(path, path.stat().st_mtime_ns if path.is_file() else 0), self)
 
 
 @lru_cache(maxsize=1)
-def _table(path: str) -> Any:
+def _table(path: Path, changed: int) -> Any:
     """A table of stars; that of the candidate before is kept, as many have one in common."""
     return read_table(path)
 
@@ -149,9 +151,9 @@ def read_candidates(source: object, stars: str | Path | None = None) -> list[Lis
     _check_names(texts["candidate"])
     folder = Path(source).parent if isinstance(source, str | Path) else Path()
     for name in files:
-        texts[name] = [str(folder / path) for path in texts[name]]
+        texts[name] = [str((folder / path).resolve()) for path in texts[name]]
     if not given and stars:
-        texts["stars"] = [str(stars)] * len(table)
+        texts["stars"] = [str(Path(stars).resolve())] * len(table)
     if given:
         numbers = {name: values for name, values in numbers.items() if name in ("bright", "faint")}
     rows: list[Listed] = []

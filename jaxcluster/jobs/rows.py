@@ -8,7 +8,6 @@ A row is known by its candidate and its configuration, a digest of all that its 
 Of two with the same, one that is done counts before one that failed, and the earlier one.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -118,6 +117,8 @@ class Rows:
         Raises:
             ValueError: another one does.
         """
+        import fcntl  # Unix has it; the package's import must do without
+
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("a+") as lock:
             try:

@@ -40,33 +40,30 @@ COUNTS = (
     *("n_table", "n_without_astrometry", "n_inside", "n_selected", "n_field_selected"),
     *("n_stars", "n_field", "n_members", "evaluations"),
 )
+DISTANCE = ("prior_distance_modulus", "prior_distance_modulus_error")
 NUMBERS = (
     *("log10_bayes_factor", "log10_bayes_factor_total_error", "log10_bayes_factor_error"),
     *("log10_bayes_factor_field_error", "log10_bayes_factor_field_bias"),
     *("log_evidence", "log_evidence_error", "log_evidence_field", "bright", "faint"),
     *("mean_pmra", "mean_pmdec", "mean_parallax"),
-    *("prior_distance_modulus", "prior_distance_modulus_error"),
+    *DISTANCE,
     *("ess", "tail_index", "disagreement", "field_gap", "cpu_seconds", "compile_seconds"),
 )
-DISTANCE = ("prior_distance_modulus", "prior_distance_modulus_error")
 ZERO_POINT = -0.03, 0.02  # mas, and its error
 QUANTILES = ("median", "q16", "q84")
 UNITS = {
     **{"bright": "mag", "faint": "mag", "cpu_seconds": "s", "compile_seconds": "s"},
-    **{"prior_distance_modulus": "mag", "prior_distance_modulus_error": "mag"},
+    **dict.fromkeys(DISTANCE, "mag"),
     **{"mean_pmra": "mas/yr", "mean_pmdec": "mas/yr", "mean_parallax": "mas"},
     **{f"{name}_{q}": unit for name, unit in BayesFactor.units.items() for q in QUANTILES},
 }
 
 
 def meta(parameters: Sequence[str] = PARAMETERS) -> "pd.DataFrame":
-    """Return rows of `vet` without any, for `map_partitions` of Dask and LSDB.
+    """Return a frame of `vet`'s columns without any row, what Dask and LSDB ask for as `meta`.
 
     Args:
         parameters: of the model.
-
-    Example:
-        >>> frame.map_partitions(vet_partition, meta=meta())  # doctest: +SKIP
     """
     import pandas as pd
 
@@ -181,15 +178,9 @@ def distance_modulus(sample: Any) -> tuple[float, float] | None:
     10 − 5 lg ϖ with ϖ the mean by the stars' errors, less Gaia's zero point, −0.03 ± 0.02 mas
     (Lindegren et al. 2021, of stars of G 13 to 18); None where ϖ is less than five times its error.
     """
-    read = Reader(read_table(sample))
-    if read.column("parallax") is None or (found := read.error("parallax")) is None:
+    if (found := _mean(Reader(read_table(sample)), "parallax")) is None:
         return None
-    value, weight = read.value("parallax"), found[1] ** -2.0
-    known = np.isfinite(value * weight)
-    if not known.any():
-        return None
-    mean = float(np.average(value[known], weights=weight[known])) - ZERO_POINT[0]
-    error = float(np.hypot(weight[known].sum() ** -0.5, ZERO_POINT[1]))
+    mean, error = found[0] - ZERO_POINT[0], math.hypot(found[1], ZERO_POINT[1])
     if mean < 5.0 * error:
         return None
     return 10.0 - 5.0 * math.log10(mean), 5.0 / math.log(10.0) * error / mean
@@ -226,13 +217,20 @@ def _found(result: BayesFactor, parameters: Sequence[str]) -> dict[str, Any]:
 
 
 def _means(table: Any, membership: np.ndarray) -> dict[str, float]:
-    """Mean proper motion and parallax, by membership and each star's error."""
-    read, means = Reader(read_table(table)), {}
-    for name in ASTROMETRY:
-        if read.column(name) is None or (found := read.error(name)) is None:
-            continue
-        values, weight = read.value(name), membership / found[1] ** 2
-        known = np.isfinite(values * weight)
-        if weight[known].sum() > 0:
-            means[f"mean_{name}"] = float(np.average(values[known], weights=weight[known]))
-    return means
+    """Mean proper motion and parallax of the members, of what the table has."""
+    read = Reader(read_table(table))
+    found = {f"mean_{name}": _mean(read, name, membership) for name in ASTROMETRY}
+    return {name: each[0] for name, each in found.items() if each is not None}
+
+
+def _mean(
+    read: Reader, name: str, membership: np.ndarray | float = 1.0
+) -> tuple[float, float] | None:
+    """Mean by membership and each star's error, and its error; None where nothing is known."""
+    if read.column(name) is None or (found := read.error(name)) is None:
+        return None
+    values, weight = read.value(name), membership * found[1] ** -2.0
+    known = np.isfinite(values * weight)
+    if not (total := float(weight[known].sum())) > 0:
+        return None
+    return float(np.average(values[known], weights=weight[known])), total**-0.5
