@@ -49,7 +49,7 @@ def build(stars, *, field, limits):
     return jc.Model(PRIOR, density, known, null=float(log_field.sum()))
 """
 NAMES = ("magnitude", "colour", "field_fraction")
-SPENT = ["cpu_seconds", "compile_seconds", "host", "finished", "cmd_png"]
+SPENT = ["cpu_seconds", "compile_seconds", "memory", "host", "finished", "cmd_png"]
 
 
 def sky(seed=0, n=900, members=40) -> Table:
@@ -292,9 +292,7 @@ def test_a_run_that_goes_on(run, monkeypatch):
     assert list(rows["seed"]) == ["0", "0", "0"]
     assert "no star in its sample" in rows["message"][2]
     assert told[-1][1][:3] == (2, 1, 0)
-    how_far = job.status(
-        run / "list.csv", run / "out", model=options(run)["model"], limits=(10.0, 18.0)
-    )
+    how_far = job.status(run / "list.csv", run / "out", **options(run))
     assert how_far[:3] == (2, 1, 0)
 
     vetted = []
@@ -351,6 +349,32 @@ def test_a_full_disk_loses_nothing(run, monkeypatch):
     assert [path.name for path in (run / "out" / "parts").iterdir()] == ["00000.parquet"]
 
 
+@pytest.fixture
+def full_disk(tmp_path):
+    """A folder on a disk of 64 kB; mounting one takes root on Linux."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no small disk to fill: {error}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full(full_disk):
+    rows = Rows(full_disk, NAMES)
+    row = {"candidate": "a", "status": "done", "configuration": "1", "n_stars": 7}
+    rows.add([row])
+    large = {**row, "candidate": "b", "cmd_png": np.random.default_rng(0).bytes(100_000)}
+    with pytest.raises(OSError, match=r"1 rows could not be written .*No space left"):
+        rows.add([large])
+    assert rows.read()["candidate"].tolist() == ["a"]
+    rows.add([{**row, "candidate": "c"}])
+    assert rows.read()["candidate"].tolist() == ["a", "c"]
+
+
 def test_of_two_rows_the_one_that_is_done(tmp_path):
     rows = Rows(tmp_path, NAMES)
     rows.add([{"candidate": "a", "status": "failed", "configuration": "1"}])
@@ -385,7 +409,7 @@ def test_results_and_page(run):
     assert members["star"].dtype == np.int64
     page = (run / "out" / "index.html").read_text()
     assert page.count("<tr") == 4
-    assert page.count("data:image/png") == 2 + 2
+    assert page.count("data:image/png") == 2 + 3
     assert "no star in its sample" in page
     assert "http" not in page
 
@@ -413,16 +437,43 @@ def test_the_command(run, monkeypatch):
     assert "candidate: looked for candidate" in wrong.output
 
 
+def test_the_command_with_a_model_of_ones_own(run, monkeypatch):
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(run / "cache"))
+    monkeypatch.chdir(run)
+    pd.read_csv("list.csv")[:1].to_csv("one.csv", index=False)
+    command = ["batch", "one.csv", "--out", "out", "--workers", "0", "--model", "model.py"]
+    command += ["--limits", "10,18"]
+    said = CliRunner().invoke(app, [*command, "--parameters", ",".join(NAMES)])
+    assert said.exit_code == 0, said.output
+    assert "1 of 1 have log10 BF > 2, 0 failed; the largest process held" in said.output
+    found = jc.read_table("out/results.parquet")
+    assert 13.5 < found["magnitude_median"][0] < 14.5
+    assert 0.1 < found["memory"][0] < 20.0
+    wrong = CliRunner().invoke(app, [*command, "--parameters", "magnitude,age"])
+    assert "the model has no age; its are colour, field_fraction, magnitude" in wrong.output
+    nowhere = CliRunner().invoke(app, ["batch", "one.csv", "--out", "out", "--model", "nix.py"])
+    assert nowhere.exit_code == 1
+    assert "no model 'nix.py'" in nowhere.output
+
+
+def test_the_text_of_a_model_is_part_of_the_configuration(run):
+    listed = read_candidates(run / "list.csv")
+    one = job.configure(listed, options(run))
+    (run / "model.py").write_text(MODEL + "\n")
+    assert not set(one.values()) & set(job.configure(listed, options(run)).values())
+
+
 def test_priors_are_part_of_the_configuration(run):
     listed = read_candidates(run / "list.csv")
     one, same, other = (
-        job.configure(listed, seed=0, options={"prior": {"a_v": prior}})
+        job.configure(listed, {"seed": 0, "prior": {"a_v": prior}})
         for prior in (Normal(0.1, 0.05), "Normal(0.1,0.05)", Normal(0.2, 0.05))
     )
     assert one == same
     assert not set(one.values()) & set(other.values())
     (run / "sky.ecsv").write_text((run / "sky.ecsv").read_text() + "\n")
-    again = job.configure(listed, seed=0, options={"prior": {"a_v": Normal(0.1, 0.05)}})
+    again = job.configure(listed, {"seed": 0, "prior": {"a_v": Normal(0.1, 0.05)}})
     assert not set(one.values()) & set(again.values())
 
 

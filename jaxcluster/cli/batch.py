@@ -57,6 +57,13 @@ def batch(
             "--parallax-prior", help="Prior of the distance modulus from the sample's parallaxes."
         ),
     ] = False,
+    model: Annotated[
+        str, typer.Option(help="Model by name, or a .py file that defines build().")
+    ] = "mimo_cmd",
+    parameters: Annotated[
+        str | None,
+        typer.Option(help="Names, by commas, whose quantiles rows have; of mimo_cmd by default."),
+    ] = None,
     tolerance: Annotated[float, typer.Option(help="Error of ln Z to reach.")] = 0.1,
     columns: Columns = "G,BP-RP",
     magnitude_column: MagnitudeColumn = None,
@@ -79,6 +86,8 @@ def batch(
     from jaxcluster.catalogue.candidates import read_candidates
     from jaxcluster.jobs import batch as job
     from jaxcluster.jobs.catalogue_results import write_results
+    from jaxcluster.jobs.model_files import load_model
+    from jaxcluster.jobs.vet import PARAMETERS
 
     options: dict[str, Any] = {
         "tolerance": tolerance,
@@ -88,13 +97,19 @@ def batch(
         "colour_error_floor": colour_error_floor,
         "max_ruwe": max_ruwe,
         "max_excess": max_excess,
-        "grid": grid,
     }
+    # as in `bayes-factor`: a user's model need not have isochrones
+    if grid != "parsec" or model == "mimo_cmd":
+        options["grid"] = grid
     with errors(out):
+        if model != "mimo_cmd":  # a path must mean the same to workers of any folder
+            options["model"] = str(Path(model).resolve()) if model.endswith(".py") else model
+            load_model(model)
         if limits:
             options["limits"] = magnitude_limits(limits)
         if prior:
             options["prior"] = priors(prior)
+        options["parameters"] = tuple(parameters.split(",")) if parameters else PARAMETERS
         listed = read_candidates(candidates, stars)
         if status:
             Console(highlight=False).print(str(job.status(listed, out, seed=seed, **options)))
@@ -111,10 +126,11 @@ def batch(
                 **options,
             )
         written = write_results(rows, out, seed=seed, options=options)
-    found = rows["log10_bayes_factor"]
+    found, most = rows["log10_bayes_factor"], rows["memory"].max()
+    held = f"; the largest process held {most:.1f} GB" if most > 0 else ""
     screen.print(
         f"{(found > 2).sum()} of {len(rows)} have log10 BF > 2, "
-        f"{(rows['status'] == 'failed').sum()} failed; wrote {', '.join(map(str, written))}",
+        f"{(rows['status'] == 'failed').sum()} failed{held}; wrote {', '.join(map(str, written))}",
         soft_wrap=True,
     )
 

@@ -74,7 +74,8 @@ def batch(
         again: whether to vet those again that failed before.
         parameters: of the model, that rows have quantiles of.
         progress: called after each candidate with the status and the candidate's row.
-        **options: of `vet`, such as limits, grid or prior; plain values, no functions.
+        **options: of `vet`, such as limits, grid, prior or model (a name or the path of a file);
+            plain values, no functions.
 
     Raises:
         ValueError: a list that cannot be read, or a folder that another run writes to.
@@ -84,14 +85,14 @@ def batch(
         >>> rows = batch("candidates.csv", "results")  # doctest: +SKIP
     """
     todo = _listed(candidates, stars)
-    configurations = configure(todo, seed=seed, options=options)
+    settings = {"seed": seed, "parameters": tuple(parameters), **options}
+    configurations = configure(todo, settings)
     rows = Rows(Path(out), tuple(parameters))
     with rows.alone():
         known: Any = _of_this_run(rows.read(), configurations)
         finished = set(known["candidate"][(known["status"] != FAILED) | (not again)])
         rest = [one for one in todo if one.candidate not in finished]
         status = _status(known[known["candidate"].isin(finished)], len(todo))
-        settings = {"seed": seed, "parameters": tuple(parameters), **options}
         waiting: list[dict[str, Any]] = []
         written = begin = time.time()
         try:
@@ -122,17 +123,21 @@ def status(
     *,
     stars: str | Path | None = None,
     seed: PRNGKeyArray | int = 0,
+    parameters: Sequence[str] = PARAMETERS,
     **options: Any,
 ) -> Status:
     """Return how far the run with these arguments is, whoever works on it."""
     todo = _listed(candidates, stars)
-    configurations = configure(todo, seed=seed, options=options)
-    return _status(_of_this_run(Rows(Path(out), ()).read(), configurations), len(todo))
+    settings = {"seed": seed, "parameters": tuple(parameters), **options}
+    return _status(_of_this_run(Rows(Path(out), ()).read(), configure(todo, settings)), len(todo))
 
 
-def configure(todo: list[Listed], **settings: Any) -> dict[str, str]:
+def configure(todo: list[Listed], settings: Mapping[str, Any]) -> dict[str, str]:
     """Return the configuration of each candidate: a digest of all that its row depends on."""
     common = {name: _told(value) for name, value in settings.items()} | {"versions": versions()}
+    model = str(settings.get("model", ""))
+    if (file := Path(model)).suffix == ".py" and file.is_file():
+        common["model"] = file.read_text()
     found = {}
     for one in todo:
         record = one.record()

@@ -12,7 +12,7 @@ import numpy as np
 from astropy.table import Table
 
 from jaxcluster.catalogue.files import write_table
-from jaxcluster.figures.catalogue import THRESHOLD, histogram_figure, members_figure
+from jaxcluster.figures.catalogue import THRESHOLD, cost_figure, histogram_figure, members_figure
 from jaxcluster.figures.style import CREDIT
 from jaxcluster.inference.posterior import versions
 from jaxcluster.jobs.vet import FAILED, TEXTS, UNITS
@@ -71,6 +71,7 @@ def write_results(rows: Any, out: str | Path, **meta: Any) -> list[Path]:
     figures = {
         "bayes_factors": histogram_figure({"candidates": np.asarray(rows["log10_bayes_factor"])}),
         "members": members_figure(rows),
+        "cost": cost_figure(rows),
     }
     for name, figure in figures.items():
         paths.append(out / f"{name}.png")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+import psutil
 from jaxtyping import PRNGKeyArray
 from numpyro.distributions import Normal
 
@@ -48,11 +49,12 @@ NUMBERS = (
     *("mean_pmra", "mean_pmdec", "mean_parallax"),
     *DISTANCE,
     *("ess", "tail_index", "disagreement", "field_gap", "cpu_seconds", "compile_seconds"),
+    "memory",
 )
 ZERO_POINT = -0.03, 0.02  # mas, and its error
 QUANTILES = ("median", "q16", "q84")
 UNITS = {
-    **{"bright": "mag", "faint": "mag", "cpu_seconds": "s", "compile_seconds": "s"},
+    **{"bright": "mag", "faint": "mag", "cpu_seconds": "s", "compile_seconds": "s", "memory": "GB"},
     **dict.fromkeys(DISTANCE, "mag"),
     **{"mean_pmra": "mas/yr", "mean_pmdec": "mas/yr", "mean_parallax": "mas"},
     **{f"{name}_{q}": unit for name, unit in BayesFactor.units.items() for q in QUANTILES},
@@ -114,11 +116,12 @@ def vet(
         live: points of nested sampling, where that is needed.
         picture: whether to draw a small colour-magnitude diagram, `cmd_png`.
         parameters: of the model, whose quantiles are told.
-        **options: of `bayes_factor`, and of the model.
+        **options: of `bayes_factor`, such as `model`, and of the model.
 
     Returns:
         A value of each of `columns`; None or NaN where it has none. `star` is each star's
-        source_id, or the row of its table where there is none.
+        source_id, or the row of its table where there is none, `memory` what the process holds
+        after it [GB].
 
     Example:
         >>> vet("cluster.parquet", "field.parquet", candidate="M 67")["status"]  # doctest: +SKIP
@@ -136,6 +139,7 @@ def vet(
     except Exception as error:  # whatever a candidate's stars do, the others go on
         row["message"] = f"{type(error).__name__}: {error}"
     row["cpu_seconds"] = time.process_time() - begin - (row["compile_seconds"] or 0.0)
+    row["memory"] = psutil.Process().memory_info().rss / 1e9
     return row
 
 
@@ -202,8 +206,13 @@ def _found(result: BayesFactor, parameters: Sequence[str]) -> dict[str, Any]:
     summary = result.summary()
     row = {name: summary[name] for name in (*COUNTS, *NUMBERS) if name in summary}
     row["bright"], row["faint"] = summary["limits"]
+    known = summary["parameters"]
+    if lacking := [name for name in parameters if name not in known and name not in PARAMETERS]:
+        raise ValueError(
+            f"parameters: the model has no {', '.join(lacking)}; its are {', '.join(known)}"
+        )
     for name in parameters:
-        quantiles = summary["parameters"].get(name, {})
+        quantiles = known.get(name, {})
         row |= {f"{name}_{q}": quantiles.get(q) for q in QUANTILES}
     row["method"] = summary["method"]
     row["flags"] = "; ".join(result.flags) or None
