@@ -9,15 +9,19 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 
+from jaxcluster.catalogue.hats import is_hats, read_cone
 from jaxcluster.catalogue.tables import Reader, read_table
 from jaxcluster.catalogue.windows import ASTROMETRY, Selection, select
 
 TABLES = ("sample", "field")
+POSITIVE = ("r50_arcmin", "pm_scatter", "parallax_scatter")
+AROUND = 30.0  # arcmin
 OPTIONAL = {
     "pm_scatter": u.mas / u.yr,
     "parallax_scatter": u.mas,
     "bright": u.mag,
     "faint": u.mag,
+    "radius_arcmin": u.arcmin,
 }
 
 
@@ -77,7 +81,7 @@ class Candidate(Listed):
     """A place and a motion.
 
     Args:
-        stars: file of a table of its field.
+        stars: file of a table of its field, or a HATS catalogue (`hats`).
         ra: right ascension [deg].
         dec: declination [deg].
         pmra: proper motion in right ascension, μ_α cos δ [mas/yr].
@@ -86,6 +90,8 @@ class Candidate(Listed):
         r50_arcmin: radius of half of its members [arcmin].
         pm_scatter: least σ of a proper motion, the candidate's own [mas/yr].
         parallax_scatter: least σ of a parallax [mas].
+        radius_arcmin: of the stars to take out of a HATS catalogue [arcmin]; by default 10 r50, or
+            `AROUND` if that is more.
     """
 
     stars: str
@@ -97,17 +103,24 @@ class Candidate(Listed):
     r50_arcmin: float
     pm_scatter: float = 0.12
     parallax_scatter: float = 0.05
+    radius_arcmin: float | None = None
 
     def cut(self) -> Selection:
         """Cut them out of the table (`windows`)."""
         for name in ("ra", "dec", *ASTROMETRY, "r50_arcmin"):
             if not np.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} of {self.candidate} is missing; the list must have it")
-        for name in ("r50_arcmin", "pm_scatter", "parallax_scatter"):
-            if not (value := getattr(self, name)) > 0:
+        radius = self.radius_arcmin
+        if radius is None:
+            radius = max(10.0 * self.r50_arcmin, AROUND)
+        positive = {name: getattr(self, name) for name in POSITIVE} | {"radius_arcmin": radius}
+        for name, value in positive.items():
+            if not value > 0:
                 raise ValueError(
                     f"{name} of {self.candidate}: expected a positive number, found {value:g}"
                 )
+        if is_hats(self.stars):
+            return select(read_cone(self.stars, self.ra, self.dec, radius), self)
         path = Path(self.stars)
         return select(_table(path, path.stat().st_mtime_ns if path.is_file() else 0), self)
 
@@ -124,8 +137,8 @@ def read_candidates(source: object, stars: str | Path | None = None) -> list[Lis
     Args:
         source: a table or its path, with the columns of `Candidate`, or of `Given`; those with a
             default may be absent, or empty in some rows.
-        stars: one table for all, where the list has no column `stars`. Paths in it count from the
-            folder of the list.
+        stars: one table or HATS catalogue for all, where the list has no column `stars`. Paths in
+            it count from the folder of the list.
 
     Raises:
         ValueError: columns that are missing, or names that appear more than once.
@@ -151,9 +164,9 @@ def read_candidates(source: object, stars: str | Path | None = None) -> list[Lis
     _check_names(texts["candidate"])
     folder = Path(source).parent if isinstance(source, str | Path) else Path()
     for name in files:
-        texts[name] = [str((folder / path).resolve()) for path in texts[name]]
+        texts[name] = [_absolute(path, folder) for path in texts[name]]
     if not given and stars:
-        texts["stars"] = [str(Path(stars).resolve())] * len(table)
+        texts["stars"] = [_absolute(str(stars), Path())] * len(table)
     if given:
         numbers = {name: values for name, values in numbers.items() if name in ("bright", "faint")}
     rows: list[Listed] = []
@@ -164,6 +177,11 @@ def read_candidates(source: object, stars: str | Path | None = None) -> list[Lis
                 row[name] = float(values[number])
         rows.append(Given(**row) if given else Candidate(**row))
     return rows
+
+
+def _absolute(path: str, folder: Path) -> str:
+    """The path in words that mean the same in any folder; an address does already."""
+    return path if "://" in path else str((folder / path).resolve())
 
 
 def _check_names(names: list[str]) -> None:

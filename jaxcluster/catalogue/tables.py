@@ -1,6 +1,7 @@
 """Tables of catalogues: the one place that knows column names, units and quality."""
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterable
 from os import PathLike
@@ -38,6 +39,7 @@ _NAMES = {
 }
 BANDS = ("G", "BP", "RP", "J", "H", "Ks")
 _FLUXES = {b: (f"phot_{b.lower()}_mean_flux", f"F{b}") for b in ("G", "BP", "RP")}
+_RATIOS = ("{}_over_error", "R{}")  # of flux and its error
 _ERRORS = ("{}_error", "e_{}", "{}_err", "err_{}", "{}sigcom")
 UNITS = {b: u.mag for b in BANDS} | {
     "ra": u.deg,
@@ -155,6 +157,17 @@ class Reader:
         """The column of the correlation of two astrometric ones, None if the table has none."""
         return _find(self.table, (f"{a}_{b}_corr", f"{ASTROMETRY[a]}{ASTROMETRY[b]}cor"))
 
+    def known(self) -> list[str]:
+        """All columns that something can be read from, in the table's order."""
+        pairs = itertools.permutations(ASTROMETRY, 2)
+        found = {self.correlation_column(a, b) for a, b in pairs}
+        for entry in [*self.names, "BP-RP", "bp_rp"]:
+            found |= {self.column(entry), self.error_column(entry)}
+        for flux in itertools.chain.from_iterable(_FLUXES.values()):
+            found |= {_find(self.table, [e.format(flux)]) for e in ("{}", *_RATIOS, *_ERRORS)}
+        names: list[str] = self.table.colnames
+        return [name for name in names if name in found]
+
     def value(self, entry: str) -> np.ndarray:
         """Values of a band, a colour, an astrometric or a quality column; NaN where missing."""
         a, *b = entry.split("-")
@@ -194,7 +207,7 @@ class Reader:
                 return name, self.numbers(name, UNITS.get(entry, u.mag))
             sigma = self.numbers(name, u.mas) / 3.6e6  # catalogues give mas, ra and dec are in deg
             return name, sigma / np.cos(np.radians(self.value("dec"))) if entry == "ra" else sigma
-        ratios = [e.format(f) for f in fluxes for e in ("{}_over_error", "R{}")]
+        ratios = [e.format(f) for f in fluxes for e in _RATIOS]
         if name := _find(self.table, ratios):
             return name, 1.0857362 / self.numbers(name, None)  # 2.5 / ln 10
         flux = _find(self.table, fluxes)

@@ -30,12 +30,16 @@ def batch(
         Path,
         typer.Argument(
             help="List with columns candidate, ra, dec [deg], pmra, pmdec [mas/yr], parallax "
-            "[mas], r50_arcmin and stars (file of each one's field)."
+            "[mas], r50_arcmin and stars (file of each one's field, or a HATS catalogue)."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the rows; the same command goes on there.")],
     stars: Annotated[
-        Path | None, typer.Option(help="One table of stars for all, instead of the column stars.")
+        str | None,
+        typer.Option(
+            help="One table of stars or HATS catalogue (folder or address) for all, instead of the "
+            "column stars."
+        ),
     ] = None,
     seed: Seed = 0,
     workers: Annotated[
@@ -126,7 +130,8 @@ def batch(
                 **options,
             )
         written = write_results(rows, out, seed=seed, options=options)
-    found, most = rows["log10_bayes_factor"], rows["memory"].max()
+    found: Any = rows["log10_bayes_factor"]
+    most: Any = rows["memory"].max()
     held = f"; the largest process held {most:.1f} GB" if most > 0 else ""
     screen.print(
         f"{(found > 2).sum()} of {len(rows)} have log10 BF > 2, "

@@ -16,6 +16,7 @@ from jaxtyping import PRNGKeyArray
 from numpyro.distributions import Distribution
 
 from jaxcluster.catalogue.candidates import TABLES, Listed, read_candidates
+from jaxcluster.catalogue.hats import properties
 from jaxcluster.inference.posterior import versions
 from jaxcluster.inference.priors import describe
 from jaxcluster.jobs.rows import Rows, digest
@@ -142,7 +143,7 @@ def configure(todo: list[Listed], settings: Mapping[str, Any]) -> dict[str, str]
     for one in todo:
         record = one.record()
         files = [Path(record[name]) for name in ("stars", *TABLES) if name in record]
-        sizes = [file.stat().st_size for file in files if file.is_file()]
+        sizes = [file.stat().st_size if file.is_file() else properties(file) for file in files]
         found[one.candidate] = digest(**record, **common, sizes=sizes)
     return found
 
@@ -231,7 +232,7 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         with Client(scheduler, timeout="30s") as client:
             yield client
         return
-    own: dict[str, Any] = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    own: dict[str, Any] = {"threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with LocalCluster(n_workers=workers, **own) as cluster, Client(cluster) as client:
         yield client
 
