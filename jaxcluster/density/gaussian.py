@@ -25,6 +25,8 @@ import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Float
 
+from jaxcluster.density.backend import on_cpu
+
 # 64 kB a float32 temporary: the dozen that a gradient needs fit a 1 MB second-level cache. At
 # n = 1228, k = 2600 the three sums took 14, 20, 23, 26 ms with chunks of 4, 8, 16, 32 stars.
 PAIRS_IN_FLIGHT = 16_384
@@ -169,12 +171,13 @@ def _chunks(array: Array, size: int, fill: Array | float) -> Array:
 
 
 def _chunk_size(n: int, k: int) -> int:
-    return max(1, min(n, PAIRS_IN_FLIGHT // max(k, 1)))
+    """Stars that fit a CPU's cache; on a device all, as the sums of pairs are one fused kernel."""
+    return max(1, min(n, PAIRS_IN_FLIGHT // max(k, 1))) if on_cpu() else n
 
 
 def _per_point(function: Callable) -> Callable:
     """Batch by looping on CPUs: vmap would break the fusion of a chunk (seven times slower)."""
-    return sequential_vmap(function) if jax.default_backend() == "cpu" else function
+    return sequential_vmap(function) if on_cpu() else function
 
 
 def _density(x, noise, weights, means, covs):
@@ -203,6 +206,11 @@ def _sums(x, noise, g, log_p, weights, means, covs, total):
         over_stars, over_components = _chunk_sums(*part, weights=weights, means=means, covs=covs)
         return jax.tree.map(lambda a, b: a + b.astype(total), carry, over_stars), over_components
 
+    if size >= n:
+        over_stars, over_components = _chunk_sums(
+            *(a[0] for a in parts), weights=weights, means=means, covs=covs
+        )
+        return jax.tree.map(lambda a: a.astype(total), over_stars), over_components
     k = weights.shape[0]
     start = (jnp.zeros(k, total), jnp.zeros((k, d), total), jnp.zeros((k, d, d), total))
     over_stars, over_components = jax.lax.scan(step, start, parts)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxcluster.density.backend import on_cpu
 from jaxcluster.density.gaussian import (
     _assemble,
     _log_2pi,
@@ -24,6 +25,7 @@ from jaxcluster.density.gaussian import (
     _per_point,
     _root_determinant,
     _whiten,
+    log_density,
 )
 
 BLOCK = 32  # stars, fewer in small samples: a block should not span the whole diagram
@@ -269,7 +271,10 @@ def log_density_local(
 
     Returns:
         One log density per star; −inf for a star without any component in reach, so use it where
-        another density (a field) is added. Gradients are exact for the pairs computed.
+        another density (a field) is added. Gradients are exact for the pairs computed. On a device
+        no pair is left out: a list of those in reach takes loops, and all of them one launch.
     """
     dtype = jnp.result_type(x) if pairs is None else jnp.dtype(pairs)
+    if not on_cpu():
+        return log_density(x, noise, weights, means, covs, pairs=dtype)
     return _log_density(x, noise, weights, means, covs, reach, dtype)

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from jaxcluster.density.backend import on_cpu
+
 KEPT = 32  # executables, some megabytes each
 _compiled: dict[str, Any] = {}  # executables by the digest of their text, the oldest first
 # XLA takes half of AVX-512's width by default, which makes pairs half as slow again. An option and
@@ -48,8 +50,7 @@ class Stopwatch:
         whole = f"{lowered.in_avals}{lowered.as_text()}"
         text = hashlib.sha256(whole.encode()).hexdigest()
         if text not in _compiled:
-            on_cpu = jax.default_backend() == "cpu"
-            _compiled[text] = lowered.compile(compiler_options=WIDE if on_cpu else None)
+            _compiled[text] = lowered.compile(compiler_options=WIDE if on_cpu() else None)
             if len(_compiled) > KEPT:
                 _compiled.pop(next(iter(_compiled)))
         run = _compiled[text]
@@ -74,7 +75,7 @@ def over_chains(run: Callable, n_chains: int) -> Callable:
     On CPUs one after the other, shared among devices: under vmap all chains wait for the slowest,
     and half the likelihoods of slices or trajectories are thrown away.
     """
-    if jax.default_backend() != "cpu":
+    if not on_cpu():
         return jax.vmap(run, in_axes=(0, None))
 
     def one_by_one(chains, shared):

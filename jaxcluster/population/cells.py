@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxcluster.density.backend import on_cpu
 from jaxcluster.density.materialise import materialise
 from jaxcluster.population.isochrone import Isochrone
 from jaxcluster.population.mass_function import MassFunction, power_integral
@@ -118,6 +119,13 @@ def _moments(
     return [stars * t, *first, *second]
 
 
+def _sum_before(whole: Float[Array, "s ..."]) -> Float[Array, "s ..."]:
+    """Sum of all rows before each: on CPUs by a loop, as `jnp.cumsum` takes six times as long."""
+    if on_cpu():
+        return jax.lax.scan(lambda c, x: (c + x, c), jnp.zeros_like(whole[0]), whole)[1]
+    return jnp.concatenate([jnp.zeros_like(whole[:1]), jnp.cumsum(whole, axis=0)[:-1]])
+
+
 def _cut(
     number: Float[Array, " segments"],
     points: list[Float[Array, "p e s"]],
@@ -142,10 +150,8 @@ def _cut(
     start = [[x[p, :-1] for x in points] for p in range(len(share))]
     step = [[x[p, 1:] - x[p, :-1] for x in points] for p in range(len(share))]
     stars = jnp.broadcast_to(number[:, None], start[0][0].shape)
-    # a loop: jnp.cumsum takes six times as long
     whole = jnp.stack(_moments(stars, share, start, step, 1.0), axis=1)
-    _, before = jax.lax.scan(lambda c, x: (c + x, c), jnp.zeros_like(whole[0]), whole)
-    before = materialise(jnp.swapaxes(before, 0, 1))
+    before = materialise(jnp.swapaxes(_sum_before(whole), 0, 1))
     column = jnp.arange(index.shape[0])[:, None]
     tables = jax.tree.map(lambda a: a[index, column], (list(before), start, step))
     # fewer tables than the polynomials' coefficients: gathers, and their gradients, take longest

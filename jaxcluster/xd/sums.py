@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxcluster.density.backend import on_cpu
 from jaxcluster.density.gaussian import (
     _as_it_is,
     _assemble,
@@ -174,7 +175,11 @@ def _terms(part: Observed, mixture: Parameters, once):
 def responsibilities(observed: Observed, mixture: Parameters) -> Float[Array, "m k c"]:
     """Probability that each star belongs to each component."""
     mixture = Parameters(*(a.astype(observed.x.dtype) for a in mixture))
-    return jax.lax.map(lambda part: _terms(part, mixture, _as_it_is)[1], observed)
+
+    def of(part):
+        return _terms(part, mixture, _as_it_is)[1]
+
+    return jax.lax.map(of, observed) if on_cpu() else jax.vmap(of)(observed)
 
 
 def sums(observed: Observed, mixture: Parameters):
@@ -186,19 +191,27 @@ def sums(observed: Observed, mixture: Parameters):
     mixture = Parameters(*(a.astype(observed.x.dtype) for a in mixture))
     k, d = mixture.means.shape
 
-    def step(carry, part):
+    def of(part):
         (inverse, inverse_diagonal, y, _), q, log_p = _terms(part, mixture, materialise)
         r = q * part.count
         # a star that fills up has no noise and may have no density either
         log_likelihood = jnp.where(part.count > 0, part.count * log_p, 0.0).sum()
         ru, curvature = _back(part, *_weighted(r, inverse, inverse_diagonal, y), r)
-        new = [jnp.sum(a, axis=-1) for a in (r, *ru, *curvature.values())]
-        return [
-            a + b.astype(total) for a, b in zip(carry, (log_likelihood, *new), strict=True)
-        ], None
+        return log_likelihood, *(jnp.sum(a, axis=-1) for a in (r, *ru, *curvature.values()))
 
     lower = [(a, b) for a in range(d) for b in range(a + 1)]
-    start = [jnp.zeros((), total)] + [jnp.zeros(k, total)] * (1 + d + len(lower))
-    (log_likelihood, q, *rest), _ = jax.lax.scan(step, start, observed)
+    if on_cpu():
+        start = [jnp.zeros((), total)] + [jnp.zeros(k, total)] * (1 + d + len(lower))
+        added, _ = jax.lax.scan(
+            lambda so_far, part: (
+                [a + b.astype(total) for a, b in zip(so_far, of(part), strict=True)],
+                None,
+            ),
+            start,
+            observed,
+        )
+    else:  # each sum over all stars at once, sums of chunks in the stars' dtype
+        added = [a.astype(total).sum(axis=0) for a in jax.vmap(of)(observed)]
+    log_likelihood, q, *rest = added
     second = dict(zip(lower, rest[d:], strict=True))
     return log_likelihood, q, *_assemble(rest[:d], second)
