@@ -6,11 +6,13 @@
 
 `clusters`: those of gaia_fields, by the motions of Hunt & Reffert (2024). `fields`: 600 samples of
 20 to 500 stars, at most a quarter of the field, drawn from what the selection leaves as the field
-of a cluster (of NGC 2682 the published one), the rest their field. `places`: 200 random positions
-and motions through the clusters' own windows, those of the star nearest to a random place.
+of a cluster, of any motion (of NGC 2682 the published one), the rest their field. `places`: 200
+random stars' positions and motions through the clusters' own windows, where no cluster of Hunt &
+Reffert is within a degree and these windows.
 """
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +23,24 @@ from matplotlib.figure import Figure
 import jaxcluster as jc
 from benchmarks.shared import DATA
 from jaxcluster.catalogue.candidates import Candidate, read_candidates
-from jaxcluster.catalogue.windows import select
+from jaxcluster.catalogue.windows import MOST_FIELD, WITHIN, select
 from jaxcluster.figures.catalogue import THRESHOLD, histogram_figure
 from jaxcluster.figures.style import CREDIT
+from jaxcluster.jobs.rows import Rows
+from jaxcluster.jobs.vet import FAILED, PARAMETERS
 
 FIELDS, PLACES = 600, 200
 SIZES = 20, 500  # stars of a random sample
 LEAST_FIELD = 100
-LITERATURE = {
+LABELS = {
     "log_age": "log₁₀ age [yr]",
     "distance_modulus": "distance modulus [mag]",
     "a_v": "A_V [mag]",
 }
+# columns of clusters.csv; those of Hunt & Reffert (2024) end in _hr
+LITERATURE = {"Cantat-Gaudin+ 2020": "{}", "Hunt & Reffert 2024": "{}_hr"}
+THRESHOLDS = (0.0, 1.0, 2.0, 3.0, 4.0)
+LEAST_FIELDS = (0, 300, 1000, 3001)  # edges
 R50 = 3.0  # arcmin, of a place
 
 
@@ -57,7 +65,8 @@ def whole_fields(list_of: Path) -> dict[str, Table]:
     """Field of each cluster as the selection leaves it, those large enough, and NGC 2682's."""
     found = {}
     for one in read_candidates(list_of):
-        field = one.cut().field
+        assert isinstance(one, Candidate)
+        field = select(one.stars, one, least_field=MOST_FIELD).field
         known = np.isfinite(np.asarray(field["bp_rp"], float))
         if known.sum() >= LEAST_FIELD:
             found[one.candidate] = field[known]
@@ -85,7 +94,7 @@ def random_fields(out: Path) -> None:
 
 def places(out: Path) -> None:
     """Write random places with the motion and parallax of a star there."""
-    rng, rows = np.random.default_rng(1), []
+    rng, rows, known, taken = np.random.default_rng(1), [], known_clusters(), set()
     listed = {one.candidate: one for one in read_candidates(out / "clusters.csv")}
     tables = {name: jc.read_table(one.stars) for name, one in listed.items()}
     usual = {name: complete(table) for name, table in tables.items()}
@@ -96,12 +105,13 @@ def places(out: Path) -> None:
         one = Candidate(
             candidate=f"{len(rows):03d}-{name}", stars=listed[name].stars, **near, r50_arcmin=R50
         )
-        if is_cluster(one, listed[name]):
-            continue
         try:
             chosen = select(tables[name], one)
         except ValueError:
             continue
+        if of_a_cluster(chosen.sample, one, known) or (name, star.name) in taken:
+            continue
+        taken.add((name, star.name))
         if len(chosen.sample) >= SIZES[0] and len(chosen.field) >= LEAST_FIELD:
             rows.append(one.record())
     pd.DataFrame(rows).to_csv(out / "places.csv", index=False)
@@ -113,28 +123,58 @@ def complete(table: Table) -> pd.DataFrame:
     return frame[frame["phot_g_mean_mag"] < 17.0].dropna()
 
 
-def is_cluster(place: Candidate, cluster: Candidate) -> bool:
-    """Whether the place's motion is the cluster's, within what its window lets through."""
-    off = np.hypot(place.pmra - cluster.pmra, place.pmdec - cluster.pmdec)
-    return off < 1.0 and abs(place.parallax - cluster.parallax) < 0.3
+def known_clusters() -> pd.DataFrame:
+    """Those of Hunt & Reffert (2024), and the 46."""
+    table = pd.read_csv(DATA / "literature" / "hunt_reffert_2024.csv")
+    names = {"RA_ICRS": "ra", "DE_ICRS": "dec", "pmRA": "pmra", "pmDE": "pmdec"}
+    return pd.concat([table.rename(columns=names)[list(names.values())], clusters()])
+
+
+def of_a_cluster(sample: Table, place: Candidate, known: pd.DataFrame) -> bool:
+    """Whether a known cluster within a degree may be in the sample.
+
+    Its motion is then nearer than 1 mas/yr and the window of the sample's median star.
+    """
+    east = (known["ra"] - place.ra) * np.cos(np.radians(place.dec))
+    near = np.hypot(east, known["dec"] - place.dec) < 1.0
+    off = np.hypot(known["pmra"] - place.pmra, known["pmdec"] - place.pmdec)
+    sigma = np.maximum(np.asarray(sample["pmra_error"], float), place.pm_scatter)
+    return bool((near & (off < 1.0 + WITHIN * np.median(sigma))).any())
+
+
+def rows_of(folder: Path) -> pd.DataFrame:
+    """Rows of a run, which need not have come to its end, that are done."""
+    rows = Rows(folder, PARAMETERS).read()
+    failed = rows[rows["status"] == FAILED]
+    for _, row in failed.iterrows():
+        print(f"    {row['candidate']} failed: {row['message']}")
+    return rows[rows["status"] != FAILED].reset_index(drop=True)
+
+
+def share(above: pd.Series) -> str:
+    """A share and its binomial error, by Wilson's interval of 68 %."""
+    n, k = len(above), int(above.sum())
+    middle, half = (k + 0.5) / (n + 1), np.sqrt(k * (n - k) / max(n, 1) + 0.25) / (n + 1)
+    low, high = max(middle - half, 0.0), min(middle + half, 1.0)
+    return f"{k} of {n} ({100 * k / max(n, 1):.1f} %, {100 * low:.1f} to {100 * high:.1f})"
 
 
 def summary(out: Path) -> None:
-    """Rates above the threshold with binomial errors, names, and the figure."""
+    """Rates above thresholds with binomial errors, names, costs, and figures."""
     found = {}
     for kind in ("clusters", "fields", "places"):
-        path = out / kind / "results.parquet"
-        if not path.is_file():
+        if not (out / kind / "parts").is_dir():
             continue
-        rows = pd.read_parquet(path)
+        print(kind)
+        rows = rows_of(out / kind)
         value = rows["log10_bayes_factor"]
-        above = value > THRESHOLD
         found[kind] = value.to_numpy()
-        share = above.mean()
-        error = np.sqrt(share * (1 - share) / len(rows))
-        print(
-            f"{kind}: {above.sum()} of {len(rows)} above {THRESHOLD:g} ({share:.3f} ± {error:.3f})"
-        )
+        for threshold in THRESHOLDS:
+            print(f"    above {threshold:g}: {share(value > threshold)}")
+        above = value > THRESHOLD
+        for low, high in pairwise(LEAST_FIELDS):
+            some = rows["n_field"].between(low, high - 1)
+            print(f"    above {THRESHOLD:g}, {low} to {high - 1} field stars: {share(above[some])}")
         wrong = rows[~above if kind == "clusters" else above]
         for _, row in wrong.iterrows():
             print(
@@ -142,41 +182,56 @@ def summary(out: Path) -> None:
                 f"{row['log10_bayes_factor_total_error']:.2f}, {row['n_stars']} stars, "
                 f"{row['n_field']} field; {row['message'] or row['flags'] or ''}"
             )
-        seconds = rows["cpu_seconds"]
+        seconds, compiling = rows["cpu_seconds"], rows["compile_seconds"]
         print(
-            f"    CPU s: median {seconds.median():.0f}, largest {seconds.max():.0f}; "
-            f"{(rows['method'] == 'nested').sum()} by nested sampling"
+            f"    median and largest: {value.median():.2f}, {value.max():.2f}; CPU s "
+            f"{seconds.median():.0f}, {seconds.max():.0f}, up to 500 stars "
+            f"{seconds[rows['n_stars'] <= 500].max():.0f}; compiling {compiling.median():.1f}, "
+            f"{compiling.max():.1f}; {(rows['method'] == 'nested').sum()} by nested sampling, "
+            f"{rows['memory'].max():.1f} GB"
         )
         if kind == "clusters":
             against_literature(rows).savefig(out / "literature.png", dpi=150)
     histogram_figure(found, CREDIT).savefig(out / "bayes_factors.png", dpi=150)
 
 
-def against_literature(rows: pd.DataFrame) -> Figure:
-    """Print differences to Cantat-Gaudin et al. (2020), who give no errors; draw them."""
+def literature() -> pd.DataFrame:
+    """What others say of the 46, with the moduli of their distances."""
     table = pd.read_csv(DATA / "gaia_fields" / "clusters.csv")
     table["candidate"] = table["file"].str.removesuffix(".parquet")
-    both = rows.merge(table, on="candidate")
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    for number, (name, label) in enumerate(LITERATURE.items(), 1):
-        ax = figure.add_subplot(1, 3, number)
-        theirs, ours = both[name], both[f"{name}_median"]
-        low, high = both[f"{name}_q16"], both[f"{name}_q84"]
-        off = ours - theirs
-        scatter = 1.4826 * (off - off.median()).abs().median()
-        ends = [min(theirs.min(), ours.min()), max(theirs.max(), ours.max())]
-        ax.plot(ends, ends, color="0.6", lw=0.8)
-        bars = np.clip([ours - low, high - ours], 0.0, None)
-        ax.errorbar(theirs, ours, yerr=bars, fmt="o", ms=3, lw=0.7, color="#1f4e79")
-        ax.set_xlabel(f"{label}, Cantat-Gaudin+ 2020")
-        ax.set_ylabel(f"{label}, jaxcluster")
-        ax.set_title(f"difference: median {off.median():+.2f}, scatter {scatter:.2f}", fontsize=9)
-        far = both[(off - off.median()).abs() > 4 * scatter]
-        print(
-            f"    {name}: median difference {off.median():+.3f}, scatter {scatter:.3f} "
-            f"({off.notna().sum()} clusters); beyond four of it: "
-            f"{', '.join(f'{c} {off[i]:+.2f}' for i, c in far['candidate'].items())}"
-        )
+    table["distance_modulus_hr"] = 5.0 * np.log10(table["distance_pc_hr"]) - 5.0
+    return table
+
+
+def against_literature(rows: pd.DataFrame) -> Figure:
+    """Print differences to what others found, who give no errors of all; draw them."""
+    both = rows.merge(literature(), on="candidate")
+    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    panels = figure.subplots(len(LITERATURE), len(LABELS), squeeze=False)
+    for (who, column), line in zip(LITERATURE.items(), panels, strict=True):
+        for (name, label), ax in zip(LABELS.items(), line, strict=True):
+            if column.format(name) not in both:
+                ax.set_axis_off()
+                continue
+            theirs, ours = both[column.format(name)], both[f"{name}_median"]
+            low, high = both[f"{name}_q16"], both[f"{name}_q84"]
+            off = ours - theirs
+            scatter = 1.4826 * (off - off.median()).abs().median()
+            ends = [min(theirs.min(), ours.min()), max(theirs.max(), ours.max())]
+            ax.plot(ends, ends, color="0.6", lw=0.8)
+            bars = np.clip([ours - low, high - ours], 0.0, None)
+            ax.errorbar(theirs, ours, yerr=bars, fmt="o", ms=3, lw=0.7, color="#1f4e79")
+            ax.set_xlabel(f"{label}, {who}")
+            ax.set_ylabel(f"{label}, jaxcluster")
+            ax.set_title(
+                f"difference: median {off.median():+.2f}, scatter {scatter:.2f}", fontsize=9
+            )
+            far = both[(off - off.median()).abs() > 4 * scatter]
+            print(
+                f"    {name}, {who}: median difference {off.median():+.3f}, scatter {scatter:.3f} "
+                f"({off.notna().sum()} clusters); beyond four of it: "
+                f"{', '.join(f'{c} {off[i]:+.2f}' for i, c in far['candidate'].items())}"
+            )
     return figure
 
 
