@@ -8,7 +8,7 @@
 20 to 500 stars, at most a quarter of the field, drawn from what the selection leaves as the field
 of a cluster, of any motion (of NGC 2682 the published one), the rest their field. `places`: 200
 random stars' positions and motions through the clusters' own windows, where no cluster of Hunt &
-Reffert is within a degree and these windows.
+Reffert is within half a degree and these windows, twenty of a field at most.
 """
 
 import sys
@@ -42,6 +42,7 @@ LITERATURE = {"Cantat-Gaudin+ 2020": "{}", "Hunt & Reffert 2024": "{}_hr"}
 THRESHOLDS = (0.0, 1.0, 2.0, 3.0, 4.0)
 LEAST_FIELDS = (0, 300, 1000, 3001)  # edges
 R50 = 3.0  # arcmin, of a place
+TRIES, MOST_PLACES = 6000, 20  # places that are looked at, and that are taken of a field
 
 
 def clusters() -> pd.DataFrame:
@@ -98,8 +99,9 @@ def places(out: Path) -> None:
     listed = {one.candidate: one for one in read_candidates(out / "clusters.csv")}
     tables = {name: jc.read_table(one.stars) for name, one in listed.items()}
     usual = {name: complete(table) for name, table in tables.items()}
-    while len(rows) < PLACES:
-        name = rng.choice(sorted(listed))
+    for name in rng.choice(sorted(listed), TRIES):
+        if len(rows) == PLACES or sum(name == of for of, _ in taken) == MOST_PLACES:
+            continue
         star = usual[name].iloc[rng.integers(len(usual[name]))]
         near = {n: float(star[n]) for n in ("ra", "dec", "pmra", "pmdec", "parallax")}
         one = Candidate(
@@ -109,10 +111,10 @@ def places(out: Path) -> None:
             chosen = select(tables[name], one)
         except ValueError:
             continue
-        if of_a_cluster(chosen.sample, one, known) or (name, star.name) in taken:
-            continue
-        taken.add((name, star.name))
-        if len(chosen.sample) >= SIZES[0] and len(chosen.field) >= LEAST_FIELD:
+        enough = len(chosen.sample) >= SIZES[0] and len(chosen.field) >= LEAST_FIELD
+        new = enough and (name, star.name) not in taken
+        if new and not of_a_cluster(chosen.sample, one, known):
+            taken.add((name, star.name))
             rows.append(one.record())
     pd.DataFrame(rows).to_csv(out / "places.csv", index=False)
 
@@ -131,15 +133,15 @@ def known_clusters() -> pd.DataFrame:
 
 
 def of_a_cluster(sample: Table, place: Candidate, known: pd.DataFrame) -> bool:
-    """Whether a known cluster within a degree may be in the sample.
+    """Whether a known cluster within half a degree may be in the sample.
 
-    Its motion is then nearer than 1 mas/yr and the window of the sample's median star.
+    Its motion is then nearer than 0.3 mas/yr, a cluster's own, and the window of the median star.
     """
     east = (known["ra"] - place.ra) * np.cos(np.radians(place.dec))
-    near = np.hypot(east, known["dec"] - place.dec) < 1.0
+    near = np.hypot(east, known["dec"] - place.dec) < 0.5
     off = np.hypot(known["pmra"] - place.pmra, known["pmdec"] - place.pmdec)
     sigma = np.maximum(np.asarray(sample["pmra_error"], float), place.pm_scatter)
-    return bool((near & (off < 1.0 + WITHIN * np.median(sigma))).any())
+    return bool((near & (off < 0.3 + WITHIN * np.median(sigma))).any())
 
 
 def rows_of(folder: Path) -> pd.DataFrame:
