@@ -2,6 +2,7 @@
 
     python -m benchmarks.validation.main list OUT          OUT/{clusters,fields,places}.csv
     jaxcluster batch OUT/clusters.csv --out OUT/clusters   and so on, for hours
+    python -m benchmarks.validation.main alike OUT         how like their fields places' samples are
     python -m benchmarks.validation.main summary OUT       rates, names of failures, figures
 
 `clusters`: those of gaia_fields, by the motions of Hunt & Reffert (2024). `fields`: 600 samples of
@@ -12,16 +13,19 @@ Reffert is within half a degree and these windows, twenty of a field at most.
 """
 
 import sys
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from astropy.table import Table
 from matplotlib.figure import Figure
+from scipy.stats import ks_2samp
 
 import jaxcluster as jc
-from benchmarks.shared import DATA
+from benchmarks.shared import DATA, header
 from jaxcluster.catalogue.candidates import Candidate, read_candidates
 from jaxcluster.catalogue.windows import MOST_FIELD, WITHIN, select
 from jaxcluster.figures.catalogue import THRESHOLD, histogram_figure
@@ -41,6 +45,7 @@ LABELS = {
 LITERATURE = {"Cantat-Gaudin+ 2020": "{}", "Hunt & Reffert 2024": "{}_hr"}
 THRESHOLDS = (0.0, 1.0, 2.0, 3.0, 4.0)
 LEAST_FIELDS = (0, 300, 1000, 3001)  # edges
+RARE = (0.001, 0.05)
 R50 = 3.0  # arcmin, of a place
 TRIES, MOST_PLACES = 6000, 20  # places that are looked at, and that are taken of a field
 
@@ -119,6 +124,12 @@ def places(out: Path) -> None:
     pd.DataFrame(rows).to_csv(out / "places.csv", index=False)
 
 
+@cache
+def whole(path: str) -> Table:
+    """A table of stars, which many places have in common."""
+    return jc.read_table(path)
+
+
 def complete(table: Table) -> pd.DataFrame:
     """Stars brighter than G = 17 with all that a place needs."""
     frame = table["ra", "dec", "pmra", "pmdec", "parallax", "phot_g_mean_mag", "bp_rp"].to_pandas()
@@ -144,6 +155,31 @@ def of_a_cluster(sample: Table, place: Candidate, known: pd.DataFrame) -> bool:
     return bool((near & (off < 0.3 + WITHIN * np.median(sigma))).any())
 
 
+def alike(out: Path) -> None:
+    """Print how often sample and field of a place differ, for fields of other sizes.
+
+    By Kolmogorov and Smirnov's test in magnitude and in colour; without a cluster, and selected
+    alike, p < 0.001 is one in a thousand.
+    """
+    row = header("field", "stars", *(f"{w}, p < {p}" for w in ("G", "BP-RP") for p in RARE))
+    listed = read_candidates(out / "places.csv")
+    assert all(isinstance(one, Candidate) for one in listed)
+    for least in (MOST_FIELD, 1000, 600, 300, 200):
+        found, sizes = [], []
+        for one in listed:
+            chosen = select(whole(one.stars), one, least_field=least)
+            both = [
+                t["phot_g_mean_mag", "bp_rp"].to_pandas() for t in (chosen.sample, chosen.field)
+            ]
+            sample, field = (frame.dropna().to_numpy() for frame in both)
+            sizes.append(len(field))
+            found.append([ks_2samp(*pair).pvalue for pair in zip(sample.T, field.T, strict=True)])
+        shares = [
+            share(np.array(p) < least_p) for p in zip(*found, strict=True) for least_p in RARE
+        ]
+        row(least, int(np.median(sizes)), *shares)
+
+
 def rows_of(folder: Path) -> pd.DataFrame:
     """Rows of a run, which need not have come to its end, that are done."""
     rows = Rows(folder, PARAMETERS).read()
@@ -153,7 +189,7 @@ def rows_of(folder: Path) -> pd.DataFrame:
     return rows[rows["status"] != FAILED].reset_index(drop=True)
 
 
-def share(above: pd.Series) -> str:
+def share(above: Any) -> str:
     """A share and its binomial error, by Wilson's interval of 68 %."""
     n, k = len(above), int(above.sum())
     middle, half = (k + 0.5) / (n + 1), np.sqrt(k * (n - k) / max(n, 1) + 0.25) / (n + 1)
@@ -239,12 +275,12 @@ def against_literature(rows: pd.DataFrame) -> Figure:
 
 def main() -> None:
     """Run what the command line asks for."""
-    if len(sys.argv) != 3 or sys.argv[1] not in ("list", "summary"):
+    if len(sys.argv) != 3 or sys.argv[1] not in ("list", "alike", "summary"):
         raise SystemExit(__doc__)
     out = Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
-    if sys.argv[1] == "summary":
-        summary(out)
+    if sys.argv[1] != "list":
+        {"alike": alike, "summary": summary}[sys.argv[1]](out)
         return
     clusters().to_csv(out / "clusters.csv", index=False)
     random_fields(out)
