@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import jaxcluster as jc
 from jaxcluster.catalogue.candidates import Candidate, Given, read_candidates
-from jaxcluster.catalogue.windows import select
+from jaxcluster.catalogue.windows import LEAST_FIELD, select
 from jaxcluster.cli.app import app
 from jaxcluster.inference import compile
 from jaxcluster.inference.flat import Flat
@@ -118,11 +118,11 @@ def test_sample_and_field():
             sample.add(star["source_id"])
         elif off[2] < 3 and (max(off[:2]) >= 3 or away > 5 * 1.5):
             field.append((max(off[:2]), star["source_id"]))
-    nearest = {star for _, star in sorted(field)[:300]}
+    nearest = {star for _, star in sorted(field)[:LEAST_FIELD]}
     assert ids == {"sample": sample, "field": nearest}
     assert not ids["sample"] & ids["field"]
     assert chosen.counts["n_selected"] == len(chosen.sample) > 35
-    assert chosen.counts["n_field_selected"] == len(field) > 300
+    assert chosen.counts["n_field_selected"] == len(field) > LEAST_FIELD
     assert chosen.counts["n_table"] == 940
 
 

@@ -83,8 +83,9 @@ def batch(
     Each candidate's sample are the stars inside 2.5 r50 whose proper motion and parallax are its
     own within 3 σ (σ at least 0.12 mas/yr and 0.05 mas, or columns pm_scatter and
     parallax_scatter), its field those of the same parallax outside 5 r50 or of another proper
-    motion. Columns bright and faint give magnitude limits. OUT/results.parquet and .ecsv have one
-    row a candidate, OUT/members.parquet the stars, OUT/index.html is a page to look at.
+    motion, of the nearest ones 4 times as many as the sample has and 330 at least. Columns bright
+    and faint give magnitude limits. OUT/results.parquet and .ecsv have one row a candidate,
+    OUT/members.parquet the stars, OUT/index.html is a page to look at.
     """
     start()
     from jaxcluster.catalogue.candidates import read_candidates
