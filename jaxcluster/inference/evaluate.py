@@ -19,13 +19,6 @@ TOGETHER = 12  # gradients
 # On a device a launch of so many takes hardly longer than one of a few; what is missing is filled
 # up. On one H200 96 and 960 likelihoods of NGC 2682 took the same time.
 ON_DEVICE = {BATCH: 960, TOGETHER: 192}
-
-
-def _rows(like: np.ndarray, n: int) -> np.ndarray:
-    """As many rows as are worked on at a time."""
-    return np.resize(like, (n if on_cpu() else ON_DEVICE[n], like.shape[1]))
-
-
 LOWEST = -1e30  # instead of ln 0, which has no multiples
 
 
@@ -118,3 +111,8 @@ class Evaluate:
         pieces = np.split(padded, len(padded) // self._batch)
         parts = [jax.device_get(run(some, None)[part]) for some in pieces]
         return jax.tree.map(lambda *a: np.concatenate(a)[:n], *parts)
+
+
+def _rows(like: np.ndarray, n: int) -> np.ndarray:
+    """As many rows as are worked on at a time."""
+    return np.resize(like, (n if on_cpu() else ON_DEVICE[n], like.shape[1]))
