@@ -473,6 +473,13 @@ def test_the_text_of_a_model_is_part_of_the_configuration(run):
     assert not set(one.values()) & set(job.configure(listed, options(run)).values())
 
 
+def test_rules_of_the_selection_are_part_of_the_configuration(run, monkeypatch):
+    listed = read_candidates(run / "list.csv")
+    one = job.configure(listed, options(run))
+    monkeypatch.setattr(job, "RULES", (*job.RULES[:-1], 1))
+    assert not set(one.values()) & set(job.configure(listed, options(run)).values())
+
+
 def test_priors_are_part_of_the_configuration(run):
     listed = read_candidates(run / "list.csv")
     one, same, other = (

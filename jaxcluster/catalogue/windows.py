@@ -36,6 +36,8 @@ SAMPLE, FIELD = 2.5, 5.0  # r50
 # 50 places gained 1.9 nats over 3000 with 300, 2.5 with 200. Some of 330 lack a colour, and below
 # 300 the field's error decides (`needed_stars`).
 TIMES, LEAST_FIELD, MOST_FIELD = 4, 330, 3000
+# what rows depend on: those of other numbers must not be taken for these
+RULES = WITHIN, SAMPLE, FIELD, TIMES, LEAST_FIELD, MOST_FIELD
 ASTROMETRY = ("pmra", "pmdec", "parallax")
 
 

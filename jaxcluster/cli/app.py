@@ -24,6 +24,7 @@ from jaxcluster.cli.options import (
     MaxExcess,
     MaxRuwe,
     Method,
+    ModelFile,
     Out,
     Prior,
     Seed,
@@ -77,9 +78,7 @@ def bayes_factor_command(
             "its field.",
         ),
     ] = False,
-    model: Annotated[
-        str, typer.Option(help="Model by name, or a .py file with build().")
-    ] = "mimo_cmd",
+    model: ModelFile = "mimo_cmd",
     seed: Seed = 0,
     method: Method = "fast",
     live: Live = 400,

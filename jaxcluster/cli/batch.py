@@ -16,6 +16,7 @@ from jaxcluster.cli.options import (
     MagnitudeColumn,
     MaxExcess,
     MaxRuwe,
+    ModelFile,
     Prior,
     Seed,
     errors,
@@ -61,9 +62,7 @@ def batch(
             "--parallax-prior", help="Prior of the distance modulus from the sample's parallaxes."
         ),
     ] = False,
-    model: Annotated[
-        str, typer.Option(help="Model by name, or a .py file that defines build().")
-    ] = "mimo_cmd",
+    model: ModelFile = "mimo_cmd",
     parameters: Annotated[
         str | None,
         typer.Option(help="Names, by commas, whose quantiles rows have; of mimo_cmd by default."),

@@ -36,6 +36,9 @@ Floor = Annotated[float, typer.Option(help="Least colour error [mag].")]
 Limits = Annotated[
     str | None, typer.Option(help="Magnitudes LO,HI between which sample and field are complete.")
 ]
+ModelFile = Annotated[
+    str, typer.Option("--model", help="Model by name, or a .py file with build().")
+]
 Prior = Annotated[
     list[str] | None,
     typer.Option(help="NAME=DISTRIBUTION of numpyro, e.g. 'distance_modulus=Normal(9.7,0.1)'."),

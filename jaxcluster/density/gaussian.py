@@ -171,7 +171,7 @@ def _chunks(array: Array, size: int, fill: Array | float) -> Array:
 
 
 def _chunk_size(n: int, k: int) -> int:
-    """Stars that fit a CPU's cache; on a device all, as the sums of pairs are one fused kernel."""
+    """Stars that fit a CPU's cache; on a device all, so that there is no loop."""
     return max(1, min(n, PAIRS_IN_FLIGHT // max(k, 1))) if on_cpu() else n
 
 

@@ -17,6 +17,7 @@ from numpyro.distributions import Distribution
 
 from jaxcluster.catalogue.candidates import TABLES, Listed, read_candidates
 from jaxcluster.catalogue.hats import properties
+from jaxcluster.catalogue.windows import RULES
 from jaxcluster.inference.posterior import versions
 from jaxcluster.inference.priors import describe
 from jaxcluster.jobs.rows import Rows, digest
@@ -135,7 +136,8 @@ def status(
 
 def configure(todo: list[Listed], settings: Mapping[str, Any]) -> dict[str, str]:
     """Return the configuration of each candidate: a digest of all that its row depends on."""
-    common = {name: _told(value) for name, value in settings.items()} | {"versions": versions()}
+    common = {name: _told(value) for name, value in settings.items()}
+    common |= {"versions": versions(), "selection": RULES}
     model = str(settings.get("model", ""))
     if (file := Path(model)).suffix == ".py" and file.is_file():
         common["model"] = file.read_text()

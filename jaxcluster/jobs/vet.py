@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-import psutil
 from jaxtyping import PRNGKeyArray
 from numpyro.distributions import Normal
 
@@ -127,6 +126,8 @@ def vet(
         >>> vet("cluster.parquet", "field.parquet", candidate="M 67")["status"]  # doctest: +SKIP
         'done'
     """
+    import psutil  # not at import of the package
+
     begin = time.process_time()
     row, sampler = _empty(candidate, key, parameters), partial(fast, tolerance=tolerance, live=live)
     try:

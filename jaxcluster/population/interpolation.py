@@ -52,7 +52,7 @@ def cubic_stencil(
         rows = (unit[i], h * slopes[i], unit[i + 1], h * slopes[i + 1])
         basis[:, i] = [row[window] for row in rows]
     x = xp.clip(x, nodes[0], nodes[-1])
-    # counted: of eighty nodes that is as quick as a bisection, which on a device is a loop
+    # counted: a bisection is a loop, which a device should not have for eighty nodes
     i = xp.clip((xp.asarray(nodes) <= x[..., None]).sum(axis=-1) - 1, 0, n - 2)
     lower = xp.asarray(nodes)[i]
     t = ((x - lower) / (xp.asarray(nodes)[i + 1] - lower))[..., None]
