@@ -342,11 +342,11 @@ def test_climbs_end_at_the_maximum():
     place, width = jnp.array([1.0, -3.0, 0.5]), 0.5
     model = jc.Model.from_likelihood(prior, lambda p: dist.Normal(place, width).log_prob(p["x"]))
     gradient, starts = gradient_of(model, 4)
-    ends, height = climb(gradient, starts, 300)
+    ends = climb(gradient, starts, 300)
     at = np.asarray(place) * 2.0**2 / (2.0**2 + width**2)  # of the product of two Gaussians
     np.testing.assert_allclose(ends, np.tile(at, (4, 1)), atol=2e-3)
     there = norm(place, width).logpdf(at) + norm(0, 2.0).logpdf(at)
-    np.testing.assert_allclose(height, there.sum(), atol=1e-3)
+    np.testing.assert_allclose(gradient(ends)[0], there.sum(), atol=1e-3)
 
 
 def test_gradients_of_any_number_of_rows_and_none_that_is_not_finite():

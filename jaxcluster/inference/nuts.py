@@ -87,7 +87,8 @@ def nuts(
         rows, unravel = as_rows(z)
         gradient = gradients(flat, unravel, rows, watch)
         say(f"climbing from {len(best)} of them, ln L = {values[best].max():.1f} and less")
-        ends, values = climb(gradient, rows, STEPS)
+        ends = climb(gradient, rows, STEPS)
+        values = gradient(ends)[0]
         top, spent = ends[values.argmax()], search + len(best) * STEPS
         say(
             f"NUTS from ln posterior = {values.max():.1f}, which "

@@ -131,7 +131,8 @@ def race(
         others = np.setdiff1d(np.arange(len(ends)), chosen)
         if len(others):
             others = others[summits(height, ends, heights, others)][: int(LOW * number)]
-        ends, heights = climb(gradient, ends[[*chosen, *others]], steps, first)
+        ends = climb(gradient, ends[[*chosen, *others]], steps, first)
+        heights = height(ends)
     order = np.argsort(-heights)
     return ends[order], heights[order]
 
