@@ -352,7 +352,7 @@ def test_split_for_the_bayes_factor(tmp_path):
 
 def test_the_field_of_a_sample_has_its_parallax():
     """Two standard deviations, as a selection lets through, or three times as many stars."""
-    from jaxcluster.jobs.split import OWN, of_like_parallax, split
+    from jaxcluster.jobs.split import OWN, like, split
 
     rng = np.random.default_rng(4)
     error = rng.uniform(0.02, 0.4, 2000)
@@ -362,9 +362,9 @@ def test_the_field_of_a_sample_has_its_parallax():
     table["parallax"][1990:] = np.nan
     sample, field = split(table)
     assert len(sample) == 40
-    away = np.abs(field["parallax"] - 2.0) / np.hypot(field["parallax_error"], OWN)
+    away = np.abs(field["parallax"] - 2.0) / np.hypot(field["parallax_error"], OWN["parallax"])
     assert away.max() < 3.0  # the mean is not exactly 2
-    expected = (np.abs(table["parallax"] - 2.0) / np.hypot(error, OWN) < 2.0)[40:].sum()
+    expected = (np.abs(table["parallax"] - 2.0) / np.hypot(error, OWN["parallax"]) < 2.0)[40:].sum()
     assert len(field) == pytest.approx(expected, abs=15)
     assert len(field) > 300
     vizier = Table(
@@ -372,10 +372,37 @@ def test_the_field_of_a_sample_has_its_parallax():
     )
     vizier["Plx"].unit, vizier["e_Plx"].unit = "arcsec", "mas"
     assert len(split(vizier)[1]) == len(field)
-    few = of_like_parallax(sample, table[40:500])
+    few = like(sample, table[40:500])
     assert len(few) == 300
-    assert len(of_like_parallax(table[:200], table[200:])) == 600
-    assert np.isfinite(table["parallax"][200:][of_like_parallax(table[:200], table[200:])]).all()
+    assert len(like(table[:200], table[200:])) == 600
+    assert np.isfinite(table["parallax"][200:][like(table[:200], table[200:])]).all()
+
+
+def test_the_field_of_a_sample_has_its_proper_motion():
+    """The nearest in σ among those of like parallax, 330 at least; far ones where errors are."""
+    from jaxcluster.jobs.split import split
+
+    rng = np.random.default_rng(5)
+    n = 3000
+    table = Table({f"{name}_error": np.full(n, 0.1) for name in ("pmra", "pmdec", "parallax")})
+    table["parallax"] = np.where(np.arange(n) < 2000, 2.0, 0.0)
+    table["pmra"], table["pmdec"] = rng.uniform(-5, 5, (2, n))
+    table["membership"] = np.where(np.arange(n) < 60, 0.9, 0.0)
+    table["pmra"][:60], table["pmdec"][:60] = 1.0, -2.0
+    table["pmra_error"][100] = 100.0  # could be anywhere
+    table["number"] = np.arange(n)
+    sample, field = split(table)
+    away = np.maximum(
+        *(
+            np.abs(table[name] - mean) / np.hypot(table[f"{name}_error"], 0.12)
+            for name, mean in (("pmra", 1.0), ("pmdec", -2.0))
+        )
+    )
+    expected = np.argsort(np.where((np.arange(n) >= 60) & (np.arange(n) < 2000), away, np.inf))
+    assert len(sample) == 60
+    assert set(field["number"]) == set(expected[:330])
+    without = split(table[[name for name in table.colnames if not name.startswith("pm")]])[1]
+    assert len(without) == 1940
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
-"""Random places in real fields without a cluster: is the field from what was left over right?
+"""Random places in real fields without a cluster: is the field from what is left over right?
 
     python -m benchmarks.null.places [PLACES [FACTORS]]
 
 A place is a random star brighter than G = 16.5 of Berkeley 25, 26 or 73's box (outside of 0.06
 degrees, where the cluster is); its sample are the 80 stars nearest in proper motion and parallax,
 in units of their errors (and 0.3 mas/yr, 0.03 mas), as an astrometric selection of a cluster there
-would have them. The field is what is left over, before, and of it the stars of like parallax
-(`split`, what `--field-from-members` takes), after. Printed: mean ln φ of the samples' stars, and
-log10 BF of the first FACTORS places.
+would have them. The field are of what is left over the stars of like parallax, before, and of those
+the ones of the nearest proper motions (`split`, what `--field-from-members` takes), after. Printed:
+mean ln φ of the samples' stars, and log10 BF of the first FACTORS places of each field.
 """
 
 import sys
@@ -21,7 +21,7 @@ import jaxcluster as jc
 from benchmarks.null.main import log10_bf
 from benchmarks.shared import DATA, header, keep_compiled
 from jaxcluster.field.density import fit_field
-from jaxcluster.jobs.split import of_like_parallax
+from jaxcluster.jobs.split import like
 
 LIMITS = (8.0, 18.5)
 STARS = 80
@@ -61,15 +61,15 @@ def main() -> None:
         table, rng, found = read(name), np.random.default_rng(0), []
         for number in range(places):
             sample, others = place(table, rng)
-            like = others.iloc[
-                of_like_parallax(Table.from_pandas(sample), Table.from_pandas(others))
-            ]
+            ours, theirs = Table.from_pandas(sample), Table.from_pandas(others)
+            of_parallax = others.iloc[like(ours["parallax", "parallax_error"], theirs)]
+            nearest = others.iloc[like(ours, theirs)]
             stars = jc.from_table(sample)
             fits = [
                 fit_field(jc.from_table(f), LIMITS, n_stars=STARS, key=jax.random.key(number))
-                for f in (others, like)
+                for f in (of_parallax, nearest)
             ]
-            found.append((*(float(phi(stars).mean()) for phi in fits), len(like)))
+            found.append((*(float(phi(stars).mean()) for phi in fits), len(nearest)))
             if number < factors:
                 values = [log10_bf(stars, phi, LIMITS, jax.random.key(number))[0] for phi in fits]
                 print(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import Table
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxcluster.catalogue.sky import to_plane
 from jaxcluster.catalogue.tables import Reader, read_table
@@ -82,8 +82,7 @@ def select(source: object, candidate: Candidate, least_field: int = LEAST_FIELD)
     sample = np.flatnonzero(known & alike & moves & inside)
     field = np.flatnonzero(known & alike & (outside | ~moves))
     field_all = len(field)
-    most = min(max(TIMES * len(sample), least_field), MOST_FIELD)
-    field = np.sort(field[np.argsort(motion[field], kind="stable")[:most]])
+    field = field[nearest(motion[field], len(sample), least_field)]
     counts = {
         "n_table": len(table),
         "n_without_astrometry": int((~known).sum()),
@@ -100,6 +99,20 @@ def select(source: object, candidate: Candidate, least_field: int = LEAST_FIELD)
                 f"{int((known & moves).sum())} its proper motion"
             )
     return Selection(table[sample], table[field], counts)
+
+
+def nearest(
+    motion: Float[np.ndarray, " n"], n_sample: int, least: int = LEAST_FIELD
+) -> Int[np.ndarray, " m"]:
+    """Rows of a sample's field: those of the nearest proper motions, `TIMES` as many as it has.
+
+    Args:
+        motion: how far proper motions are from the sample's, in standard deviations.
+        n_sample: stars of the sample.
+        least: rows, where there are so many; `MOST_FIELD` at most.
+    """
+    most = min(max(TIMES * n_sample, least), MOST_FIELD)
+    return np.sort(np.argsort(motion, kind="stable")[:most])
 
 
 def _distance(read: Reader, name: str, centre: float, scatter: float) -> Float[np.ndarray, " n"]:

@@ -75,7 +75,7 @@ def bayes_factor_command(
         typer.Option(
             "--field-from-members",
             help="TABLE is what `members` wrote: P ≥ 0.5 is the sample, P < 0.1 of like parallax "
-            "its field.",
+            "and proper motion its field.",
         ),
     ] = False,
     model: ModelFile = "mimo_cmd",
