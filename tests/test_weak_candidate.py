@@ -22,7 +22,7 @@ def test_the_mode_of_a_weak_candidate_is_not_missed():
     stars = jc.from_table(sample)
     stars = stars[inside(stars, LIMITS)]
     density = jc.fit_field(jc.from_table(field), LIMITS, n_stars=len(stars), key=jax.random.key(0))
-    cells = {"n_masses": 64, "n_mass_ratios": 8}
+    cells = {"n_masses": 96, "n_mass_ratios": 6}
     model = load_model("mimo_cmd")(stars, field=density, limits=LIMITS, **cells)
     for seed in range(3):
         run = importance(model, key=seed)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.compile.main [N ...]    1000, 4000 and 16 000 by default
 
-`mimo_cmd` on its simulated cluster, 64 × 8 cells: 96 values of the likelihood, and 12 values and
+`mimo_cmd` on its simulated cluster, 96 × 6 cells: 96 values of the likelihood, and 12 values and
 gradients, as the samplers ask for them. Nothing is read from a compilation cache. On JAX 0.11 and
 0.12 the first took 64 CPU s for 1000 stars and more than 8 minutes for 4000, before the search of
 tiles in `density.local` was written as a sum (0.10: 7).
@@ -22,7 +22,7 @@ from jaxcluster.jobs.model_files import load_model
 from jaxcluster.population.simulate import TRUTH, simulate_pair
 
 LIMITS = (10.0, 18.0)
-CELLS = {"n_masses": 64, "n_mass_ratios": 8}
+CELLS = {"n_masses": 96, "n_mass_ratios": 6}
 VALUES, GRADIENTS = 96, 12
 
 

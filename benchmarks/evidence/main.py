@@ -126,7 +126,7 @@ def analytic(seeds: int, sampler) -> None:
 
 
 def shipped_mock():
-    """Model of the cluster that `jaxcluster demo` takes, at 64 × 8 cells."""
+    """Model of the cluster that `jaxcluster demo` takes, at 96 × 6 cells."""
     return _modelled(jc.from_table(SHIPPED / "mock_cluster.ecsv"), SHIPPED / "mock_field.ecsv")
 
 
@@ -141,7 +141,7 @@ def contaminated_mock():
 def _modelled(stars, field):
     stars = between(stars, LIMITS)
     density = jc.fit_field(jc.from_table(field), LIMITS, n_stars=len(stars), key=jax.random.key(0))
-    cells = {"n_masses": 64, "n_mass_ratios": 8}
+    cells = {"n_masses": 96, "n_mass_ratios": 6}
     return load_model("mimo_cmd")(stars, field=density, limits=LIMITS, **cells)
 
 

@@ -170,7 +170,7 @@ def candidate(name: str) -> jc.Model:
     sample, field = real(name) if name in REAL else simulated(name)
     stars = between(jc.from_table(sample), LIMITS)
     density = jc.fit_field(jc.from_table(field), LIMITS, n_stars=len(stars), key=jax.random.key(0))
-    cells = {"n_masses": 64, "n_mass_ratios": 8}
+    cells = {"n_masses": 96, "n_mass_ratios": 6}
     return load_model("mimo_cmd")(stars, field=density, limits=LIMITS, **cells)
 
 

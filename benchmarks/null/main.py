@@ -25,7 +25,7 @@ from jaxcluster.jobs.model_files import load_model
 
 BRIGHT = 8.0
 LIVE = 50  # where importance sampling fails
-CELLS = {"n_masses": 64, "n_mass_ratios": 8}
+CELLS = {"n_masses": 96, "n_mass_ratios": 6}
 
 
 def draw_from(density: jc.FieldDensity, like: jc.Stars, n: int, rng, limits) -> jc.Stars:

@@ -5,7 +5,7 @@
         100 members in more and more field
     python -m benchmarks.robustness.main alarms [CLUSTER...]  real ones, such as NGC2509: no alarm
 
-The experiments of Li, Li & Shao (2025) on simulations, 64 × 8 cells. `distances`: 200 field stars
+The experiments of Li, Li & Shao (2025) on simulations, 96 × 6 cells. `distances`: 200 field stars
 1.5 to 2.5 kpc away and no cluster; the field of the same distances, and four others. `fractions`:
 the same 100 members with field fractions from 0 to 0.9. `alarms`: stars of gaia_fields within 3 σ
 of a cluster's proper motion and parallax, the field those of like parallax and other proper motion.
@@ -26,7 +26,7 @@ from jaxcluster.jobs.bayes_factor_result import BayesFactor
 from jaxcluster.population.simulate import TRUTH, simulate_cluster, simulate_field
 
 LIMITS = (10.0, 18.0)
-CELLS = {"n_masses": 64, "n_mass_ratios": 8}
+CELLS = {"n_masses": 96, "n_mass_ratios": 6}
 SAMPLE = (1.5, 2.5)  # kpc
 FIELDS = ((1.5, 2.5), (0.3, 1.0), (0.8, 1.5), (2.5, 4.0), (0.0, 8.0))
 FRACTIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9)

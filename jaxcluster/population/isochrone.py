@@ -103,14 +103,11 @@ class IsochroneGrid(eqx.Module):
         first_m, w_m = cubic_stencil(jnp.asarray(metallicity), self.metallicity)
         first_a, w_a = cubic_stencil(jnp.asarray(log_age), self.log_age)
 
-        # one weight a node: the gradient then reads the nodes once (0.07 ms, 0.10 with two axes)
-        weights = (w_m[:, None] * w_a).ravel()
-
         def at(table: Array) -> Array:
             sizes = (w_m.shape[0], w_a.shape[0], *table.shape[2:])
             start = (first_m, first_a, *[0] * (table.ndim - 2))
             window = jax.lax.dynamic_slice(table, start, sizes)
-            return jnp.tensordot(weights, window.reshape(-1, *table.shape[2:]), 1)
+            return jnp.einsum("m,a,ma...->...", w_m, w_a, window)
 
         coefficients = at(self.magnitudes)
         powers = jnp.arange(coefficients.shape[1], dtype=coefficients.dtype)
