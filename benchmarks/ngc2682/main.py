@@ -68,7 +68,7 @@ def best_fit(stars, field, limits=LIMITS, **options):
     start = {n: flat.bijections[n].inv(jnp.asarray(v)) for n, v in BEST.items()}
     row, unravel = ravel_pytree(start)
     rows = np.asarray(row)[None]
-    ends, _ = climb(gradients(flat, unravel, rows, Stopwatch()), rows, 300)
+    ends = climb(gradients(flat, unravel, rows, Stopwatch()), rows, 300)
     return flat.parameters(unravel(ends[0]))
 
 
