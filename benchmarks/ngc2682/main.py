@@ -86,12 +86,21 @@ def converge(stars, field):
         model = load_model("mimo_cmd")(
             stars, field=field, limits=LIMITS, n_masses=masses, n_mass_ratios=ratios
         )
-        run = jax.jit(model.log_likelihood)
+        run = jax.jit(lambda p: model.log_likelihood(p))  # a bound method has no hash
         return np.array([float(run(p)) for p in points])
 
     finest = at_points(1280, 32)
     print(f"{'masses':>7} {'ratios':>7} {'cells':>7} {'ln L':>10}  less the finest's, six points")
-    for masses, ratios in ((160, 8), (240, 14), (480, 14), (240, 28), (480, 28), (320, 16)):
+    for masses, ratios in (
+        (96, 6),
+        (200, 6),
+        (160, 8),
+        (240, 14),
+        (480, 14),
+        (240, 28),
+        (480, 28),
+        (320, 16),
+    ):
         found = at_points(masses, ratios)
         print(
             f"{masses:7d} {ratios:7d} {masses * (ratios + 2):7d} {found[0]:10.3f}  "

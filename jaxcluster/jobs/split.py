@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
+from jaxcluster.catalogue.candidates import Candidate
 from jaxcluster.catalogue.tables import Reader, read_table
 from jaxcluster.catalogue.windows import nearest
 from jaxcluster.field.density import needed_stars
 
 SAMPLE, FIELD = 0.5, 0.1  # least membership of the sample, and what is above the field's
 WITHIN = 2.0  # standard deviations of parallax
-# of Gaia's zero point over the sky and the sample's own scatter
-OWN = {"parallax": 0.03, "pmra": 0.12, "pmdec": 0.12}  # mas, mas/yr
+# of Gaia's zero point over the sky and the sample's own scatter; of motions as in a `Candidate`
+OWN = {"parallax": 0.03, "pmra": Candidate.pm_scatter, "pmdec": Candidate.pm_scatter}  # mas, mas/yr
 
 
 def split(source: Any) -> tuple[Table, Table]:
