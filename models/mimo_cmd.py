@@ -35,7 +35,7 @@ SUPPORT = {  # where a parameter means something; age and metallicity: where the
     "extinction_scatter": constraints.positive,
 }
 
-CELLS = (96, 6), (200, 6), (240, 14), (480, 30)  # in mass and mass ratio, from rough to fine
+CELLS = (96, 6), (128, 8), (200, 14), (320, 30)  # in mass and mass ratio, from rough to fine
 FEW, MANY = 100, 300  # stars, from which on finer ones are worth their time
 TIGHT = 0.01  # mag: the width of a sequence that needs finer ones
 
@@ -43,20 +43,20 @@ TIGHT = 0.01  # mag: the width of a sequence that needs finer ones
 def cells_for(stars, scatter):
     """Numbers of cells in mass and mass ratio: the finer, the more stars and the tighter.
 
-    96 × 6 for fewer than 100 stars, 200 × 6 for fewer than 300, else 240 × 14, and the next finer
+    96 × 6 for fewer than 100 stars, 128 × 8 for fewer than 300, else 200 × 14, and the next finer
     ones where the sequence is narrower than 0.01 mag, by the median error of colour and the median
     of the prior of the scatter. ln L of 400 stars, less that of 1280 × 56 cells, mean and standard
     deviation by 4000 simulated stars (`benchmarks/cells`):
 
-                                              200 × 6       240 × 14       480 × 30
-        log age 8,   11.5 mag, σ = 0.003                  −0.2 ± 0.6      0.0 ± 0.3
-        log age 6.8, 10 mag,   σ = 0.004                  −1.3 ± 1.2     −0.3 ± 0.5
-        log age 8.5,  6 mag,   σ = 0.003                  −0.9 ± 1.0     +0.1 ± 0.3
-        log age 9.6,  9.5 mag, σ = 0.005   −0.6 ± 1.1     −0.1 ± 0.5      0.0 ± 0.2
-        log age 9, 10.7 mag,   σ = 0.015   +0.1 ± 0.3     −0.1 ± 0.1
+                                              128 × 8       200 × 14       320 × 30
+        log age 8,   11.5 mag, σ = 0.003   −1.2 ± 1.4     −0.5 ± 0.7     −0.1 ± 0.4
+        log age 6.8, 10 mag,   σ = 0.004                  −1.5 ± 1.3     −0.6 ± 0.7
+        log age 8.5,  6 mag,   σ = 0.003                  −0.8 ± 1.0     −0.1 ± 0.5
+        log age 9.6,  9.5 mag, σ = 0.005   −0.5 ± 0.9      0.0 ± 0.6     −0.1 ± 0.3
+        log age 9, 10.7 mag,   σ = 0.015   −0.1 ± 0.4      0.0 ± 0.2      0.0 ± 0.0
 
-    They take 7, 16 and 60 ms for 4000 stars. Of 50 stars with σ = 0.015 the 96 × 6 give −0.02 ±
-    0.23 more than 480 × 30, the 200 × 6 −0.01 ± 0.13, which average out over a posterior.
+    They take 6, 13 and 42 ms for 4000 stars. Of the 96 × 6 ln L of 100 stars is off by 0.0 ± 0.3 at
+    the last, and by −0.1 to 0.3 at NGC 2682, which has giants.
 
     The default prior of the scatter, whose median is 0.024 mag, does not ask for the last: a
     posterior that ends at its lower end should be sampled again with

@@ -145,7 +145,7 @@ def errors_by_cells(numbers, finest, truth, seed=0):
 
 def test_cells_do_not_show_in_a_tight_sequence():
     """Single stars, σ = 0.003 mag: the chain of cells rippled by 7 %, ln L of 400 by 1.4."""
-    error = errors_by_cells((240, 1), (1600, 1), {**TIGHT, "binary_fraction": 0.0})
+    error = errors_by_cells((320, 1), (1600, 1), {**TIGHT, "binary_fraction": 0.0})
     assert error.std() * 20 < 0.7
     assert abs(error.mean()) * 400 < 0.4
 
@@ -153,7 +153,7 @@ def test_cells_do_not_show_in_a_tight_sequence():
 @pytest.mark.slow
 def test_cells_of_a_tight_young_cluster():
     """With binaries: ln L of 400 stars was 0.8 to 6.1 below that of far finer cells."""
-    error = errors_by_cells((480, 30), (1280, 56), TIGHT)
+    error = errors_by_cells((320, 30), (1280, 56), TIGHT)
     of_400 = error.reshape(10, 400).sum(axis=1)
     assert abs(of_400.mean()) < 0.2
     assert of_400.std() < 0.3

@@ -7,7 +7,7 @@ def on_cpu() -> bool:
     """Whether what is traced now will run on a CPU.
 
     There loops are cheap, caches small, and vmap breaks fusion. On a GPU each step of a loop is a
-    launch: the cells' running sum, 360 steps, was the whole 12 ms of a likelihood there, whether
-    of 1 or 960 points (one H200).
+    launch: a running sum of 360 steps was the whole 12 ms of a likelihood there, whether of 1 or
+    960 points (one H200).
     """
     return jax.default_backend() == "cpu"

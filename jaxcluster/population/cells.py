@@ -1,15 +1,17 @@
 """From an isochrone to weighted cells of the colour-magnitude plane.
 
 A stellar population is a mass function along an isochrone; a share f_b of its systems has a
-companion on the same isochrone, with mass ratio N(q) ∝ q^γ on [q_min, 1]. Between neighbouring
-masses, and between neighbouring mass ratios for binaries, lies a *cell*: a segment or quadrilateral
-whose weight is the exact integral of the mass function (and of the mass-ratio law) over it, and
-whose Gaussian has its mean and covariance. After Li & Shao (2022), who use points.
+companion on the same isochrone, with mass ratio N(q) ∝ q^γ on [q_min, 1]. The isochrone is cut into
+intervals, short where stars are and can be seen. An interval is a *cell* of single stars; a run of
+intervals and a step in q are one of binaries. Its weight is the integral of the mass function (and
+of the mass-ratio law) over it, and its Gaussian has its mean and covariance. After Li & Shao
+(2022), who use points.
 
-Four things make few cells enough (`benchmarks/ngc2682 converge`): mean and covariance across a
-cell in q by quadrature, since a companion's light is no straight line in q; mass ratios cut where
-companions show; cuts in mass that differ from one mass ratio to the next, so that ripples cancel;
-and twice as many for single stars, half of all systems on one line.
+Four things make few cells enough (`benchmarks/cells`): what a companion adds changes slowly along
+the isochrone, so that it is worked out at the ends of runs alone, on top of single stars of more
+intervals, half of all systems on one line; runs end where the number of stars jumps (`joints`) and
+are short where it changes; mean and covariance across a cell in q are by quadrature, since a
+companion's light is no straight line in q; mass ratios are cut where companions show.
 """
 
 from typing import NamedTuple
@@ -17,16 +19,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from jaxcluster.density.backend import on_cpu
 from jaxcluster.density.materialise import materialise
 from jaxcluster.population.isochrone import Isochrone
 from jaxcluster.population.mass_function import MassFunction, power_integral
 
 MIN_MASS_RATIO = 0.1  # without a lower limit γ ≤ −1 does not normalise
-GOLDEN = 0.6180339887498949
 MAG = 1.0857362047581296  # 2.5 / ln 10: magnitudes per e-fold of flux
+# A chain of Gaussians of variance v at steps of h ripples by 2 exp(−2π² v / h²): by 39 % with the
+# h²/12 of a uniform cell, by 17 % with half as much again, by 1.4 % with three times as much, as of
+# single stars, half of all systems on one line (a scatter of 0.003 mag, 400 stars: with ½ for both
+# ln L is 0.8 ± 1.2 too low, so 0.2 ± 0.6); a scatter of h/2 hides the steps by itself.
+SMOOTHING_OF_SINGLES, SMOOTHING_OF_PAIRS = 2.0, 0.5
+RUN = 3  # intervals: cells of single stars for each of binaries, along the isochrone
 
 
 class Cells(NamedTuple):
@@ -39,14 +45,12 @@ class Cells(NamedTuple):
     mass_ratio: Float[Array, " k"]  # 0 for single stars
 
 
-def combine(magnitude: Float[Array, "*#s"], flux: Float[Array, "*#s"]) -> Float[Array, "*#s"]:
-    """Magnitude of a star together with a companion of this `flux` = 10^(−0.4 m).
+def brightening(ratio: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """Magnitudes by which a companion of `ratio` times a star's flux makes it brighter.
 
-    −2.5 lg 2 = −0.7526 mag for equal ones. The logarithm is a float32 one (error 1e-7 mag).
+    2.5 lg 2 = 0.7526 mag for equal ones. The logarithm is a float32 one (error 1e-7 mag).
     """
-    ratio = flux * jnp.exp(magnitude / MAG)
-    brighter = MAG * jnp.log((1.0 + ratio).astype(jnp.float32))
-    return magnitude - brighter.astype(ratio.dtype)
+    return MAG * jnp.log((1.0 + ratio).astype(jnp.float32)).astype(ratio.dtype)
 
 
 def mass_ratio_edges(n: int) -> Float[np.ndarray, " e"]:
@@ -83,105 +87,24 @@ def _between(fraction, index, table):
     return table[index] + fraction * (table[index + 1] - table[index])
 
 
-def _outer(a, b):
-    return a[..., :, None] * b[..., None, :]
+class _Cut(NamedTuple):
+    """An isochrone in intervals."""
 
-
-def _lower(d: int) -> list[tuple[int, int]]:
-    """Rows and columns of the lower half of a d × d matrix."""
-    return [(a, b) for a in range(d) for b in range(a + 1)]
-
-
-def _moments(
-    stars: Float[Array, "..."],
-    share: Float[Array, "p ..."],
-    start: list[list[Float[Array, "..."]]],
-    step: list[list[Float[Array, "..."]]],
-    t: Float[Array, "..."] | float,
-) -> list[Float[Array, "..."]]:
-    """Number up to fraction t of segments, Σx, and the lower half of Σx xᵀ: 1 + d + d (d + 1) / 2.
-
-    Args:
-        stars: on each whole segment, evenly along it.
-        share: of them, on each of p curves.
-        start: of each curve, the coordinates where its segment begins.
-        step: and the way to its end.
-        t: fraction of the segment.
-    """
-    lower = _lower(d := len(start[0]))
-    first, second = ([jnp.zeros(())] * n for n in (d, len(lower)))
-    for w, x, whole_step in zip(share, start, step, strict=True):
-        w, h = stars * w * t, [0.5 * t * y for y in whole_step]
-        for a in range(d):
-            first[a] += w * (x[a] + h[a])
-        for i, (a, b) in enumerate(lower):
-            second[i] += w * (x[a] * (x[b] + h[b]) + h[a] * (x[b] + h[b] * (4.0 / 3.0)))
-    return [stars * t, *first, *second]
-
-
-def _sum_before(whole: Float[Array, "s ..."]) -> Float[Array, "s ..."]:
-    """Sum of all rows before each: on CPUs by a loop, as `jnp.cumsum` takes six times as long."""
-    if on_cpu():
-        return jax.lax.scan(lambda c, x: (c + x, c), jnp.zeros_like(whole[0]), whole)[1]
-    return jnp.concatenate([jnp.zeros_like(whole[:1]), jnp.cumsum(whole, axis=0)[:-1]])
-
-
-def _cut(
-    number: Float[Array, " segments"],
-    points: list[Float[Array, "p e s"]],
-    share: Float[Array, "p s"],
-    index: Int[Array, "s cuts"],
-    t: Float[Array, "s cuts"],
-) -> tuple[Float[Array, "s n"], Float[Array, "s n d"], Float[Array, "s n d d"]]:
-    """Stars between neighbouring cuts of each sequence: their number, mean and covariance.
-
-    Exact for stars spread evenly along each segment, so that a red clump (most of its stars in a
-    few hundredths of a magnitude) is right in a cell of any length.
-
-    Args:
-        number: stars of each of the e − 1 segments.
-        points: of each coordinate the e nodes of s sequences, each of p curves.
-        share: of a sequence's stars that each of its curves holds.
-        index: segment that each cut lies in.
-        t: fraction of the segment where it lies.
-    """
-    d = len(points)
-    # one array [e − 1, s] for each curve and coordinate; arrays of arrays are slow on a CPU
-    start = [[x[p, :-1] for x in points] for p in range(len(share))]
-    step = [[x[p, 1:] - x[p, :-1] for x in points] for p in range(len(share))]
-    stars = jnp.broadcast_to(number[:, None], start[0][0].shape)
-    whole = jnp.stack(_moments(stars, share, start, step, 1.0), axis=1)
-    before = materialise(jnp.swapaxes(_sum_before(whole), 0, 1))
-    column = jnp.arange(index.shape[0])[:, None]
-    tables = jax.tree.map(lambda a: a[index, column], (list(before), start, step))
-    # fewer tables than the polynomials' coefficients: gathers, and their gradients, take longest
-    (before, start, step), stars, t = materialise((tables, number[index], t))
-    within = _moments(stars, share[..., None], start, step, t)
-    upto = [b + more for b, more in zip(before, within, strict=True)]
-    n, *sums = [a[:, 1:] - a[:, :-1] for a in upto]
-    n = jnp.maximum(n, 0.0)  # −1e-16 by rounding, at one in 10⁴ points of the prior
-    # cells with hardly a star (a phase that takes no time): differences of sums would be noise
-    enough = n > 1e-9 * number.sum()
-    safe = jnp.where(enough, n, 1.0)
-    mean = [
-        jnp.where(enough, m / safe, x[0, index[:, 1:], 0])
-        for m, x in zip(sums, points, strict=False)
-    ]
-    cov = {
-        (a, b): jnp.where(enough, sums[d + i] / safe - mean[a] * mean[b], 0.0)
-        for i, (a, b) in enumerate(_lower(d))
-    }
-    rows = [jnp.stack([cov[max(a, b), min(a, b)] for b in range(d)], axis=-1) for a in range(d)]
-    return n, jnp.stack(mean, axis=-1), jnp.stack(rows, axis=-2)
+    number: Float[Array, " i"]  # of stars that can be seen, share of all
+    mass: Float[Array, " e"]  # at the ends, i + 1
+    magnitudes: Float[Array, "b e"]
+    reddening: Float[Array, "b e"]
 
 
 def _arc(number, points, seen):
     """Length of a polyline measured so that cells are short where stars are, [e] from 0 to 1.
 
-    Its density is (stars / length)^⅓ + a constant. `seen` [e − 1] weights the segments, so that
-    few cuts are spent where no star can be seen.
+    Its density is (stars / length)^⅓ + a constant, up to three times as much where the number of
+    stars along the line changes, as at the end of a red clump; and nothing where no star is, so
+    that no cell reaches beyond the last one. `seen` [e − 1] weights the segments, so that few cuts
+    are spent where no star can be seen.
     """
-    step2 = ((points[1:] - points[:-1]) ** 2).sum(axis=-1)
+    step2 = ((points[:, 1:] - points[:, :-1]) ** 2).sum(axis=0)
     length = jnp.where(step2 > 0, jnp.sqrt(jnp.where(step2 > 0, step2, 1.0)), 0.0)
     share = number * seen
     share = share / jnp.maximum(share.sum(), 1e-30)
@@ -189,9 +112,121 @@ def _arc(number, points, seen):
     reach = reach / jnp.maximum(reach.sum(), 1e-30)
     product = share * reach**2
     measure = jnp.where(product > 0, jnp.cbrt(jnp.where(product > 0, product, 1.0)), 0.0)
-    measure = measure + 0.3 * reach + 1e-9
+    density = jnp.log((share + 1e-12) / (reach + 1e-9))
+    change = jnp.minimum(jnp.abs(density[1:] - density[:-1]), 1.0)
+    change = jnp.where((number[1:] > 0) & (number[:-1] > 0), change, 0.0)
+    change = jnp.maximum(jnp.pad(change, (0, 1)), jnp.pad(change, (1, 0)))
+    # without the changes (benchmarks/cells) NGC 2682's ln L is 3.7 too high, so 1.2
+    measure = (measure + 0.3 * reach) * (1.0 + 2.0 * change)
+    measure = jnp.where(number > 0, measure + 1e-9, 0.0)
     arc = jnp.concatenate([jnp.zeros(1), jnp.cumsum(measure)])
-    return arc / arc[-1]
+    return arc / jnp.maximum(arc[-1], 1e-30)
+
+
+def _cut(
+    isochrone: Isochrone,
+    to_plane: Float[Array, "d b"],
+    window,
+    mass_function: MassFunction,
+    n: int,
+    joints: tuple[int, ...],
+) -> _Cut:
+    """Cut an isochrone into n runs of intervals, equidistant along `_arc` and at its joints."""
+    mass, magnitudes = isochrone.initial_mass, isochrone.magnitudes.T
+    number = mass_function.integral(mass[:-1], mass[1:])
+    number = number / number.sum()
+    points = to_plane @ magnitudes
+    # primaries beyond the window: a cell that reaches out of it would leak in
+    out = (points[0] < window[0]) | (points[0] > window[1])
+    number = jnp.where(out[1:] & out[:-1], 0.0, number)
+    centre = 0.5 * (points[0, 1:] + points[0, :-1])
+    # a soft edge: cuts must not jump when an isochrone point crosses it
+    seen = jax.nn.sigmoid((centre - window[0]) / 0.1) * jax.nn.sigmoid((window[1] - centre) / 0.1)
+    arc = _arc(number, points, seen)
+    # the last cut is where the last star is, and not at the end of what comes after
+    last = 1.0 - 1e-12
+    even = jnp.linspace(0.0, last, n + 1 - len(joints))
+    ends = jnp.sort(jnp.concatenate([even, jnp.minimum(arc[np.array(joints, int)], last)]))
+    within = np.arange(RUN) / RUN
+    cuts = (ends[:-1, None] + (ends[1:] - ends[:-1])[:, None] * within).ravel()
+    index, fraction = _locate(jnp.append(cuts, ends[-1]), arc)
+    stars = jnp.concatenate([jnp.zeros(1), jnp.cumsum(number)])
+    tables = (stars, *isochrone)
+    at = materialise(tuple(_between(fraction, index, table).T for table in tables))
+    return _Cut(jnp.maximum(at[0][1:] - at[0][:-1], 0.0), *at[1:])
+
+
+def _brightened(isochrone: Isochrone, primary, magnitudes, q) -> list[Float[Array, "... p"]]:
+    """Magnitudes by which companions of q [...] times their mass brighten primaries, by band.
+
+    Args:
+        isochrone: of the companions.
+        primary: masses, [p].
+        magnitudes: of the primaries, [b p].
+        q: mass ratios, [...].
+    """
+    mass = isochrone.initial_mass
+    companion = q[..., None] * primary
+    index, fraction = _locate(companion, mass)
+    lit, fraction = companion >= mass[0], materialise(fraction)
+    added = []
+    for table, own in zip(isochrone.magnitudes.T, magnitudes, strict=True):
+        light = jnp.where(lit, _between(fraction, index, jnp.exp(-table / MAG)), 0.0)
+        # worked out once: XLA would take the exponential anew for each mass ratio
+        added.append(brightening(light * materialise(jnp.exp(own / MAG))))
+    return materialise(added)
+
+
+class _Runs(NamedTuple):
+    """Moments of single stars in runs of intervals; t, −½ to ½, goes evenly through intervals."""
+
+    number: Float[Array, " n"]
+    mean: Float[Array, "d n"]
+    cov: Float[Array, "d d n"]
+    t: Float[Array, " n"]  # mean
+    t2: Float[Array, " n"]  # variance
+    x_t: Float[Array, "d n"]  # covariance with place
+
+
+def _runs(number: Float[Array, " i"], points: Float[Array, "d e"], length: int) -> _Runs:
+    """Moments of stars spread evenly along each of `length` intervals, exactly.
+
+    So a red clump (most of its stars in a few hundredths of a magnitude) is right in any run.
+    """
+    number = number.reshape(-1, length)
+    total = number.sum(axis=-1, keepdims=True)
+    # a run without a star: as if each interval had as many
+    share = jnp.where(total > 0, number / jnp.where(total > 0, total, 1.0), 1.0 / length)
+    x = (0.5 * (points[:, 1:] + points[:, :-1])).reshape(len(points), -1, length)
+    h = (points[:, 1:] - points[:, :-1]).reshape(x.shape)
+    t, dt = (np.arange(length) + 0.5) / length - 0.5, 1.0 / length
+    mean, t_mean = (share * x).sum(axis=-1), (share * t).sum(axis=-1)
+    x, t = x - mean[..., None], t - t_mean[..., None]
+    return _Runs(
+        total[:, 0],
+        mean,
+        (share * (x[:, None] * x + h[:, None] * h / 12.0)).sum(axis=-1),
+        t_mean,
+        (share * (t**2 + dt**2 / 12.0)).sum(axis=-1),
+        (share * (x * t + h * dt / 12.0)).sum(axis=-1),
+    )
+
+
+def _widened(cov, smoothing, scatter2):
+    """Lower half {(a, b): …} of covariances, overlapping enough, and with the model's scatter."""
+    size = sum(v for (a, b), v in cov.items() if a == b)
+    factor = 1.0 + smoothing * size / (size + 4.0 * scatter2 + 1e-12)
+    return {(a, b): v * factor + (scatter2 if a == b else 0.0) for (a, b), v in cov.items()}
+
+
+def _middle(ends, run):
+    """Means of the two ends of each run, along the last axis."""
+    return 0.5 * (ends[..., run::run] + ends[..., :-run:run])
+
+
+def _joined(singles, pairs):
+    """Cells of singles [i], then of pairs [q, n]: by sequence, each in order of mass (`local`)."""
+    return jnp.concatenate([singles, pairs.ravel()])
 
 
 def population_cells(
@@ -204,6 +239,7 @@ def population_cells(
     mass_ratio_slope: Float[Array, ""] | float = 0.0,
     model_scatter: Float[Array, ""] | float = 0.0,
     extinction_scatter: Float[Array, ""] | float | None = None,
+    joints: tuple[int, ...] = (),
     n_masses: int = 240,
     n_mass_ratios: int = 14,
 ) -> Cells:
@@ -220,81 +256,64 @@ def population_cells(
         mass_ratio_slope: γ of N(q) ∝ q^γ on [0.1, 1].
         model_scatter: σ of the isochrone in each coordinate [mag], added to every cell.
         extinction_scatter: σ of A_V from star to star [mag], smears along the reddening vector.
-        n_masses: cells along the isochrone for each mass ratio; single stars have twice as many.
+        joints: points of the isochrone at which runs end, of `IsochroneGrid.joints`.
+        n_masses: cells of binaries along the isochrone; of single stars RUN times as many.
         n_mass_ratios: cells in q.
 
     Companions below the isochrone's lowest mass add no light.
     """
     d = to_plane.shape[0]
+    lower = [(a, b) for a in range(d) for b in range(a + 1)]
     binary_fraction = jnp.asarray(binary_fraction, float)
     scatter2 = jnp.asarray(model_scatter, float) ** 2
-    mass = isochrone.initial_mass
-    number = mass_function.integral(mass[:-1], mass[1:])
-    number = number / number.sum()
+    cut = _cut(isochrone, to_plane, window, mass_function, n_masses, joints)
+    points = to_plane @ cut.magnitudes
+    single, runs = _runs(cut.number, points, 1), _runs(cut.number, points, RUN)
 
     edges = jnp.asarray(mass_ratio_edges(n_mass_ratios))
     ratio_step = power_integral(edges[:-1], edges[1:], mass_ratio_slope)
+    weight = binary_fraction * ratio_step / ratio_step.sum()
     # two Gauss-Legendre points: mean and covariance across the cell of any smooth curve
     middle, half = 0.5 * (edges[1:] + edges[:-1]), 0.5 * (edges[1:] - edges[:-1])
     q = middle + half * jnp.array([[-1.0], [1.0]]) / 3.0**0.5
     share = q**mass_ratio_slope
-    # Sequences: single stars, q = 0, as two halves of one line, and one of each mass ratio. In
-    # eights, as processors count: 12 columns take longer than 16. What is added weighs nothing.
-    spare = (2, -(n_mass_ratios + 2) % 8)
-    weight = jnp.pad(binary_fraction * ratio_step / ratio_step.sum(), spare)
-    weight = weight.at[:2].set(1.0 - binary_fraction)
-    middle, q = jnp.pad(middle, spare), jnp.pad(q, ((0, 0), spare))
-    share = jnp.pad(share / share.sum(axis=0), ((0, 0), spare), constant_values=0.5)
+    share = (share / share.sum(axis=0))[..., None]
 
-    # magnitudes [point in q's cell, mass, q] of each band
-    bands = [m[None, :, None] for m in isochrone.magnitudes.T]
-    companion_mass = mass[:, None] * q[:, None]
-    index, fraction = _locate(companion_mass, mass)
-    lit = companion_mass >= mass[0]
-    pairs = [
-        combine(m, jnp.where(lit, _between(fraction, index, 10 ** (-0.4 * m[0, :, 0])), 0.0))
-        for m in bands
-    ]
-    # else XLA would work the logarithms out anew wherever they are used
-    pairs = materialise(pairs)
-    nothing = jnp.zeros(())
-    points = [sum((row[b] * m for b, m in enumerate(pairs)), start=nothing) for row in to_plane]
-
-    # primaries beyond the window: a cell that reaches out of it would leak in
-    magnitude = points[0][0, :, 0]
-    out = (magnitude < window[0]) | (magnitude > window[1])
-    number = jnp.where(out[1:] & out[:-1], 0.0, number)
-    centre = 0.5 * (magnitude[1:] + magnitude[:-1])
-    # a soft edge: cuts must not jump when an isochrone point crosses it
-    seen = jax.nn.sigmoid((centre - window[0]) / 0.1) * jax.nn.sigmoid((window[1] - centre) / 0.1)
-    arc = _arc(number, jnp.stack([x[0, :, 0] for x in points], axis=-1), seen)
-    # second moments about a near point, against rounding
-    origin = jnp.zeros(d).at[0].set(jnp.mean(jnp.asarray(window)))
-    points = [x - o for x, o in zip(points, origin, strict=True)]
-
-    # Cuts, equidistant along `arc` but for the first and last. Those of neighbouring sequences lie
-    # between each other, so that their ripples cancel; single stars have twice as many.
-    n = n_masses
-    phase = np.concatenate([[0.0, -n], np.arange(1, len(middle) - 1) * GOLDEN % 1.0])
-    steps = np.where(np.arange(len(middle)) < 2, 2 * n - 1, n - 1)
-    cuts = np.clip((np.arange(n + 1) - phase[:, None]) / steps[:, None], 0.0, 1.0)
-    index, t = _locate(jnp.asarray(cuts), arc)
-    stars, mean, cov = _cut(number, points, share, index, t)
-    # A chain of Gaussians of variance v at steps of h ripples by 2 exp(−2π² v / h²): by 39 % with
-    # the h²/12 of a uniform cell, by 17 % with half as much again, by 1.4 % with three times as
-    # much, as of single stars (a scatter of 0.003 mag, 400 stars: with ½ for both ln L is 0.8 ± 1.2
-    # too low, so 0.2 ± 0.6); a scatter of h/2 hides the steps by itself.
-    smoothing = np.where(np.arange(len(middle)) < 2, 2.0, 0.5)[:, None]
-    size = jnp.trace(cov, axis1=-2, axis2=-1)
-    widen = 1.0 + smoothing * size / (size + 4.0 * scatter2 + 1e-12)
-    cov = cov * widen[..., None, None] + scatter2 * jnp.eye(d)
+    # what companions add, x = x_single + Δ with Δ straight across a run: [point in q, q, run]
+    added = _brightened(isochrone, cut.mass[::RUN], cut.magnitudes[:, ::RUN], q)
+    ends = [-sum((r[b] * m for b, m in enumerate(added)), start=jnp.zeros(())) for r in to_plane]
+    step = [x[..., 1:] - x[..., :-1] for x in ends]
+    delta = [0.5 * (x[..., 1:] + x[..., :-1]) + runs.t * h for x, h in zip(ends, step, strict=True)]
+    mean_step = [(share * h).sum(axis=0) for h in step]
+    apart = [x[1] - x[0] for x in delta]
+    pairs = {
+        (a, b): runs.cov[a, b]
+        + runs.x_t[a] * mean_step[b]
+        + runs.x_t[b] * mean_step[a]
+        + runs.t2 * (share * step[a] * step[b]).sum(axis=0)
+        + share[0] * share[1] * apart[a] * apart[b]
+        for a, b in lower
+    }
+    pairs = _widened(pairs, SMOOTHING_OF_PAIRS, scatter2)
+    singles = {(a, b): single.cov[a, b] for a, b in lower}
+    singles = _widened(singles, SMOOTHING_OF_SINGLES, scatter2)
     if extinction_scatter is not None:
-        reddening = _between(t, index, isochrone.reddening @ to_plane.T)
-        reddening = 0.5 * (reddening[:, 1:] + reddening[:, :-1])
-        cov = cov + extinction_scatter**2 * _outer(reddening, reddening)
-    edge = _between(t, index, mass)
-    primary = 0.5 * (edge[:, 1:] + edge[:, :-1])
-    middle = jnp.broadcast_to(middle[:, None], primary.shape)
-    cells = Cells(weight[:, None] * stars, mean + origin, cov, primary, middle)
-    # sequence by sequence, each in order of mass: neighbours stay close (see `local`)
-    return jax.tree.map(lambda a: a[: n_mass_ratios + 2].reshape(-1, *a.shape[2:]), cells)
+        for part, step_of_cell in ((singles, 1), (pairs, RUN)):
+            r = _middle(to_plane @ cut.reddening, step_of_cell)
+            for a, b in lower:
+                part[a, b] += extinction_scatter**2 * r[a] * r[b]
+
+    mean = [
+        _joined(single.mean[a], runs.mean[a] + (share * delta[a]).sum(axis=0)) for a in range(d)
+    ]
+    cov = {key: _joined(singles[key], pairs[key]) for key in lower}
+    rows = [jnp.stack([cov[max(a, b), min(a, b)] for b in range(d)], axis=-1) for a in range(d)]
+    shape = (n_mass_ratios, n_masses)
+    primary = jnp.broadcast_to(_middle(cut.mass, RUN), shape)
+    return Cells(
+        weights=_joined((1.0 - binary_fraction) * single.number, weight[:, None] * runs.number),
+        means=jnp.stack(mean, axis=-1),
+        covs=jnp.stack(rows, axis=-2),
+        mass=_joined(_middle(cut.mass, 1), primary),
+        mass_ratio=_joined(jnp.zeros(n_masses * RUN), jnp.broadcast_to(middle[:, None], shape)),
+    )

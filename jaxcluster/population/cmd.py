@@ -148,7 +148,7 @@ class PopulationModel(eqx.Module):
         limits: the magnitudes between which sample and field are complete.
         errors: magnitude error as a function of magnitude.
         mass_function: of slope `mass_slope` → `MassFunction`; a single power law by default.
-        n_masses: cells along the isochrone.
+        n_masses: cells of binaries along the isochrone; of single stars three times as many.
         n_mass_ratios: cells in the mass ratio.
         fixed: parameters with one value, such as the age of a grid of one isochrone.
     """
@@ -195,15 +195,12 @@ class PopulationModel(eqx.Module):
         the difference of two numbers close to 1 would be rounding, and the likelihood a spike.
         """
         magnitude = cells.means[:, 0]
-        low, high = self.limits
-        root_two_sigma = jnp.sqrt(2.0 * (cells.covs[:, 0, 0] + self.errors(magnitude) ** 2))
-        from_middle = jnp.abs(magnitude - 0.5 * (low + high))
-        beyond_near, beyond_far = (
-            jax.lax.erfc(
-                ((from_middle + sign * 0.5 * (high - low)) / root_two_sigma).astype(jnp.float32)
-            )
-            for sign in (-1.0, 1.0)
-        )
+        # the errors at the limits: they change little over the few σ in which a cell is cut
+        inwards = jnp.array([[1.0], [-1.0]]) * (magnitude - self.limits[:, None])
+        sigma2 = cells.covs[:, 0, 0] + self.errors(self.limits)[:, None] ** 2
+        low, high = inwards / jnp.sqrt(2.0 * sigma2)
+        near, far = jnp.minimum(low, high), jnp.maximum(low, high)
+        beyond_near, beyond_far = (jax.lax.erfc(x.astype(jnp.float32)) for x in (-near, far))
         return (0.5 * (beyond_near - beyond_far)).astype(magnitude.dtype)
 
     def __call__(
@@ -239,6 +236,7 @@ class PopulationModel(eqx.Module):
             mass_ratio_slope=parameters.get("mass_ratio_slope", 0.0),
             model_scatter=parameters["model_scatter"],
             extinction_scatter=extinction_scatter,
+            joints=self.grid.joints,
             n_masses=self.n_masses,
             n_mass_ratios=self.n_mass_ratios,
         )
