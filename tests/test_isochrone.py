@@ -35,7 +35,10 @@ def grid_of(grid, keep_metallicity, keep_age):
     """A grid of some of the nodes, through the public constructor."""
     keep = np.ix_(keep_metallicity, keep_age)
     metallicity, log_age = np.array(grid.metallicity), np.array(grid.log_age)
-    mass, magnitudes = np.asarray(grid.initial_mass)[keep], np.asarray(grid.magnitudes)[keep]
+    mass, magnitudes = (
+        np.asarray(grid.initial_mass)[keep],
+        np.asarray(grid.magnitudes)[keep].transpose(0, 1, 4, 2, 3),
+    )
     return IsochroneGrid.from_nodes(
         metallicity[keep_metallicity], log_age[keep_age], mass, magnitudes, grid.bands, "fewer"
     )
@@ -70,7 +73,7 @@ def test_nodes_are_reproduced(name):
     for m, a in ((0, 30), (8, 68), (10, 79)):
         found = isochrone(grid.log_age[a], grid.metallicity[m])
         np.testing.assert_allclose(found.initial_mass, grid.initial_mass[m, a], rtol=1e-12)
-        np.testing.assert_allclose(found.magnitudes, grid.magnitudes[m, a, :, 0], atol=1e-10)
+        np.testing.assert_allclose(found.magnitudes, grid.magnitudes[m, a, 0].T, atol=1e-10)
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("parsec", 0.02), ("mist", 0.1)])
@@ -88,12 +91,12 @@ def test_embedded_nodes_are_the_files(name, tolerance):
         metallicity = np.full(len(mass), table["metallicity"][m])
         expected = m_bol[:, None] - bolometric_correction(log_teff, log_g, metallicity, BANDS)
         is_giant = np.arange(len(nodes))[exists] >= giant
-        last = np.asarray(grid.magnitudes)[m, a, N_DWARFS:, 0][exists[giant:]]
+        last = np.asarray(grid.magnitudes)[m, a, 0].T[N_DWARFS:][exists[giant:]]
         np.testing.assert_allclose(last, expected[is_giant], atol=1e-10)
         rising = np.diff(np.maximum.accumulate(mass), prepend=0.0) > 0
         dwarf = ~is_giant & rising & (mass > 0.2)
         log_mass = np.log(np.asarray(grid.initial_mass)[m, a, :N_DWARFS])
-        ours = np.asarray(grid.magnitudes)[m, a, :N_DWARFS, 0]
+        ours = np.asarray(grid.magnitudes)[m, a, 0].T[:N_DWARFS]
         for b in range(3):
             found = np.interp(np.log(mass[dwarf]), log_mass, ours[:, b])
             np.testing.assert_allclose(found, expected[dwarf, b], atol=tolerance)

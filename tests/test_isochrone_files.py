@@ -71,8 +71,9 @@ def test_published_isochrones_come_back_at_their_nodes(name):
         assert np.isfinite(found).all()
         assert (np.diff(found[:, 0]) >= 0).all()
         # In (solar masses, magnitudes): every published row is kept, and no point leaves the line.
-        assert distance(rows, found).max() < 1e-6
-        assert distance(found, rows).max() < 1e-6
+        # magnitudes are kept as float32
+        assert distance(rows, found).max() < 3e-6
+        assert distance(found, rows).max() < 3e-6
 
 
 @pytest.mark.parametrize("name", FILES)

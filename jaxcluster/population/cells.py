@@ -93,7 +93,7 @@ class _Cut(NamedTuple):
     number: Float[Array, " i"]  # of stars that can be seen, share of all
     mass: Float[Array, " e"]  # at the ends, i + 1
     magnitudes: Float[Array, "b e"]
-    reddening: Float[Array, "b e"]
+    reddening: Float[Array, "_ e"]  # of each band, where extinction scatters
 
 
 def _arc(number, points, seen):
@@ -266,6 +266,8 @@ def population_cells(
     lower = [(a, b) for a in range(d) for b in range(a + 1)]
     binary_fraction = jnp.asarray(binary_fraction, float)
     scatter2 = jnp.asarray(model_scatter, float) ** 2
+    if extinction_scatter is None:  # of no band: `materialise` would have it worked out
+        isochrone = isochrone._replace(reddening=isochrone.reddening[:, :0])
     cut = _cut(isochrone, to_plane, window, mass_function, n_masses, joints)
     points = to_plane @ cut.magnitudes
     single, runs = _runs(cut.number, points, 1), _runs(cut.number, points, RUN)

@@ -175,7 +175,7 @@ class PopulationModel(eqx.Module):
     def absolute_range(self) -> tuple[float, float]:
         """Brightest and faintest absolute magnitude of the grid's stars, without extinction."""
         _, matrix = plane_of(self.columns)
-        magnitudes = self.grid.magnitudes[..., 0, :] @ jnp.asarray(matrix[0])
+        magnitudes = jnp.einsum("mabe,b->mae", self.grid.magnitudes[:, :, 0], matrix[0])
         return float(magnitudes.min()), float(magnitudes.max())
 
     def isochrone(self, parameters: Mapping[str, Float[Array, ""] | float]) -> Isochrone:

@@ -40,7 +40,8 @@ class IsochroneGrid(eqx.Module):
     """Isochrones on nodes of [M/H] and log age; make one with `from_nodes` or `load_grid`."""
 
     initial_mass: Float[Array, "m a e"]
-    magnitudes: Float[Array, "m a e p b"]  # coefficients of A_V^0, A_V^1, …
+    # coefficients of A_V^0, A_V^1, …; float32 (1e-6 mag): reading them is a tenth of a likelihood
+    magnitudes: Float[Array, "m a p b e"]
     metallicity: tuple[float, ...] = eqx.field(static=True)
     log_age: tuple[float, ...] = eqx.field(static=True)
     bands: tuple[str, ...] = eqx.field(static=True)
@@ -85,7 +86,7 @@ class IsochroneGrid(eqx.Module):
         filled = np.take_along_axis(magnitudes, nearest[..., None, None], axis=2)
         return cls(
             initial_mass=jnp.asarray(mass),
-            magnitudes=jnp.asarray(filled),
+            magnitudes=jnp.asarray(filled.transpose(0, 1, 3, 4, 2), jnp.float32),
             metallicity=tuple(float(z) for z in metallicity),
             log_age=tuple(float(t) for t in log_age),
             bands=tuple(bands),
@@ -106,25 +107,29 @@ class IsochroneGrid(eqx.Module):
         first_m, w_m = cubic_stencil(jnp.asarray(metallicity), self.metallicity)
         first_a, w_a = cubic_stencil(jnp.asarray(log_age), self.log_age)
 
-        # one weight a node: the gradient then reads the nodes once (0.07 ms, 0.10 with two axes)
         weights = (w_m[:, None] * w_a).ravel()
 
-        def at(table: Array) -> Array:
-            sizes = (w_m.shape[0], w_a.shape[0], *table.shape[2:])
-            start = (first_m, first_a, *[0] * (table.ndim - 2))
-            window = jax.lax.dynamic_slice(table, start, sizes)
-            return jnp.tensordot(weights, window.reshape(-1, *table.shape[2:]), 1)
+        def near(table: Array) -> Array:
+            """Nodes of the stencil [node, …]: one flat row of the table for each."""
+            rows = table.reshape(*table.shape[:2], -1)
+            sizes = (w_m.shape[0], w_a.shape[0], rows.shape[-1])
+            window = jax.lax.dynamic_slice(rows, (first_m, first_a, 0), sizes)
+            return window.astype(weights.dtype).reshape(-1, *table.shape[2:])
 
-        coefficients = at(self.magnitudes)
-        powers = jnp.arange(coefficients.shape[1], dtype=coefficients.dtype)
-        a_v = jnp.asarray(a_v, coefficients.dtype)
+        coefficients = near(self.magnitudes)
+        powers = jnp.arange(coefficients.shape[1], dtype=weights.dtype)
+        a_v = jnp.asarray(a_v, weights.dtype)
         value = jnp.cumprod(jnp.where(powers == 0, 1.0, a_v))
         slope = powers * jnp.concatenate([jnp.zeros(1, value.dtype), value[:-1]])
-        return Isochrone(
-            jax.lax.cummax(at(self.initial_mass)),
-            jnp.einsum("p,epb->eb", value, coefficients),
-            jnp.einsum("p,epb->eb", slope, coefficients),
+        # one product with all nodes and powers: the gradient then reads them once
+        n_bands, n_eeps = coefficients.shape[2:]
+        rows = coefficients.reshape(-1, n_bands * n_eeps)
+        magnitudes, reddening = (
+            jnp.dot((weights[:, None] * by).ravel(), rows).reshape(n_bands, n_eeps).T
+            for by in (value, slope)
         )
+        mass = jax.lax.cummax(jnp.dot(weights, near(self.initial_mass)))
+        return Isochrone(mass, magnitudes, reddening)
 
     @property
     def bounds(self) -> dict[str, tuple[float, float]]:
@@ -144,7 +149,7 @@ class IsochroneGrid(eqx.Module):
                 "Choose --bands of these, or another --grid"
             )
         index = np.array([self.bands.index(b) for b in bands])
-        return dataclasses.replace(self, magnitudes=self.magnitudes[..., index], bands=bands)
+        return dataclasses.replace(self, magnitudes=self.magnitudes[..., index, :], bands=bands)
 
 
 def _nearest_existing(exists: np.ndarray) -> np.ndarray:
