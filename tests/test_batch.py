@@ -49,7 +49,7 @@ def build(stars, *, field, limits):
     return jc.Model(PRIOR, density, known, null=float(log_field.sum()))
 """
 NAMES = ("magnitude", "colour", "field_fraction")
-SPENT = ["cpu_seconds", "compile_seconds", "memory", "host", "finished", "cmd_png"]
+SPENT = ["cpu_seconds", "compile_seconds", "programs", "memory", "host", "finished", "cmd_png"]
 
 
 def sky(seed=0, n=900, members=40) -> Table:
@@ -243,6 +243,8 @@ def test_rows_have_the_same_columns_whatever_happens(run):
     assert failed["status"] == "failed"
     assert re.match("ValueError: 3 of 3 stars .* needs at least 5", failed["message"])
     again = vet(chosen.sample, chosen.field, key=1, candidate="it", **options(run))
+    fewer = vet(chosen.sample[:-5], chosen.field[:-7], key=2, candidate="its", **options(run))
+    assert (again["programs"], fewer["status"], fewer["programs"]) == (0, "done", 0)
     assert {k: v for k, v in done.items() if k not in SPENT} == {
         k: v for k, v in again.items() if k not in SPENT
     }

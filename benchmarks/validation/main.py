@@ -241,7 +241,8 @@ def summary(out: Path) -> None:
             f"    median and largest: {value.median():.2f}, {value.max():.2f}; CPU s "
             f"{seconds.median():.0f}, {seconds.max():.0f}, up to 500 stars "
             f"{seconds[rows['n_stars'] <= 500].max():.0f}; compiling {compiling.median():.1f}, "
-            f"{compiling.max():.1f}; {(rows['method'] == 'nested').sum()} by nested sampling, "
+            f"{compiling.max():.1f}, {rows['programs'].sum()} programs; "
+            f"{(rows['method'] == 'nested').sum()} by nested sampling, "
             f"{rows['memory'].max():.1f} GB"
         )
         if kind == "clusters":

@@ -23,6 +23,7 @@ from jaxcluster.catalogue.tables import Reader, read_table, source_ids
 from jaxcluster.catalogue.windows import ASTROMETRY
 from jaxcluster.density.keys import as_key
 from jaxcluster.figures.thumbnail import thumbnail
+from jaxcluster.inference.compile import programs
 from jaxcluster.inference.fast import fast
 from jaxcluster.jobs.bayes_factor import bayes_factor
 from jaxcluster.jobs.bayes_factor_result import BayesFactor
@@ -38,7 +39,7 @@ DONE, FAILED = "done", "failed"
 TEXTS = ("candidate", "status", "message", "method", "flags", "seed", "versions", "host")
 COUNTS = (
     *("n_table", "n_without_astrometry", "n_inside", "n_selected", "n_field_selected"),
-    *("n_stars", "n_field", "n_members", "evaluations"),
+    *("n_stars", "n_field", "n_members", "evaluations", "programs"),
 )
 DISTANCE = ("prior_distance_modulus", "prior_distance_modulus_error")
 NUMBERS = (
@@ -120,7 +121,8 @@ def vet(
     Returns:
         A value of each of `columns`; None or NaN where it has none. `star` is each star's
         source_id, or the row of its table where there is none, `memory` what the process holds
-        after it [GB].
+        after it [GB], `programs` the number of large functions that were compiled, or read from
+        disk, for it: none where another candidate of the process had the same sizes.
 
     Example:
         >>> vet("cluster.parquet", "field.parquet", candidate="M 67")["status"]  # doctest: +SKIP
@@ -128,7 +130,7 @@ def vet(
     """
     import psutil  # not at import of the package
 
-    begin = time.process_time()
+    begin, before = time.process_time(), programs()
     row, sampler = _empty(candidate, key, parameters), partial(fast, tolerance=tolerance, live=live)
     try:
         with warnings.catch_warnings():
@@ -140,6 +142,7 @@ def vet(
     except Exception as error:  # whatever a candidate's stars do, the others go on
         row["message"] = f"{type(error).__name__}: {error}"
     row["cpu_seconds"] = time.process_time() - begin - (row["compile_seconds"] or 0.0)
+    row["programs"] = programs() - before
     row["memory"] = psutil.Process().memory_info().rss / 1e9
     return row
 
