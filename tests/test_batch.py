@@ -1,6 +1,7 @@
 """A list of candidates, vetted: what is cut out, what is kept, and what survives."""
 
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import cloudpickle
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,7 @@ import pandas as pd
 import pyarrow.parquet
 import pytest
 from astropy.table import Table
-from numpyro.distributions import Normal
+from numpyro.distributions import LogUniform, Normal
 from typer.testing import CliRunner
 
 import jaxcluster as jc
@@ -261,6 +263,26 @@ def test_distance_modulus_of_parallaxes():
     table["parallax"] -= 1.95
     assert distance_modulus(table) is None
     assert distance_modulus(table["parallax_error",]) is None
+
+
+def test_a_worker_opens_priors_after_it_has_started(run):
+    """They hold arrays, which make jax begin; that cannot be told its devices afterwards."""
+    settings = {"prior": {"model_scatter": LogUniform(0.003, 0.1)}, "parameters": NAMES}
+    nothing = read_candidates(run / "list.csv")[2]
+    found = subprocess.run(
+        [sys.executable, "-c", ON_WORKER],
+        input=pickle.dumps((job._on_worker, nothing, cloudpickle.dumps(settings))),
+        capture_output=True,
+        check=True,
+    )
+    assert b"no star in its sample" in found.stdout
+
+
+ON_WORKER = """
+import pickle, sys
+function, *arguments = pickle.load(sys.stdin.buffer)
+print(function(*arguments)["message"])
+"""
 
 
 def test_priors_of_other_numbers_share_what_is_compiled(stars_of_a_sample):

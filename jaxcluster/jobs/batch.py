@@ -192,14 +192,14 @@ def _vetted(
         for candidate in todo:
             yield vet_candidate(candidate, **settings)
         return
+    import cloudpickle
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
+    packed = cloudpickle.dumps(settings)
     with _client(workers, scheduler) as client:
         tasks = {
-            client.submit(
-                _on_worker, one, settings, key=f"vet-{configurations[one.candidate]}"
-            ): one
+            client.submit(_on_worker, one, packed, key=f"vet-{configurations[one.candidate]}"): one
             for one in todo
         }
         for future in as_completed(tasks):
@@ -218,9 +218,12 @@ def _fail(candidate: Listed, message: str) -> dict[str, Any]:
     return {"candidate": candidate.candidate, "status": FAILED, "message": message}
 
 
-def _on_worker(candidate: Listed, settings: dict[str, Any]) -> dict[str, Any]:
+def _on_worker(candidate: Listed, packed: bytes) -> dict[str, Any]:
+    import cloudpickle
+
     start(devices=1)
-    return vet_candidate(candidate, **settings)
+    # not before: priors hold arrays, with which jax begins
+    return vet_candidate(candidate, **cloudpickle.loads(packed))
 
 
 @contextmanager
