@@ -56,7 +56,7 @@ def cells_for(stars, scatter):
         log age 9, 10.7 mag,   σ = 0.015   −0.1 ± 0.4      0.0 ± 0.2      0.0 ± 0.0
 
     They take 6, 13 and 42 ms for 4000 stars. Of the 96 × 6 ln L of 100 stars is off by 0.0 ± 0.3 at
-    the last, and by −0.1 to 0.3 at NGC 2682, which has giants.
+    the last, and by 0.0 to 0.4 at NGC 2682, which has giants.
 
     The default prior of the scatter, whose median is 0.024 mag, does not ask for the last: a
     posterior that ends at its lower end should be sampled again with

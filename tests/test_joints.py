@@ -32,7 +32,7 @@ def line(numbers, step):
 def test_the_end_of_a_desert_is_a_joint():
     numbers = np.ones(60)
     numbers[20:35] = 0.0
-    # stars end at EEP 20 and begin again at 35; two other joints say nothing, and are not made up
+    # stars end at EEP 20 and begin again at 35
     assert {20, 35} <= set(find_joints(*line(numbers, 0.1)))
 
 
@@ -61,8 +61,22 @@ def test_joints_move_cells_and_lose_no_star():
         np.testing.assert_allclose(middle, mean, atol=3e-3)
 
 
+def test_as_many_joints_as_runs_are_refused():
+    isochrone = jc.load_grid("parsec", ("G", "BP", "RP")).isochrone(9.0, 0.0)
+    with pytest.raises(ValueError, match="n_masses: found 4, expected more than the 4 joints"):
+        population_cells(
+            isochrone,
+            jnp.array([[1.0, 0.0, 0.0]]),
+            (-30.0, 40.0),
+            MassFunction((-2.0,)),
+            binary_fraction=0.0,
+            joints=(1, 2, 3, 4),
+            n_masses=4,
+        )
+
+
 def test_helium_burning_begins_at_a_joint_of_parsec():
-    # EEP 631, 69 nodes after the dwarfs' last, 440 (`grids`)
+    # EEP 631: giants begin with 445 at node 160 and have every third (`grids`)
     assert 222 in jc.load_grid("parsec", ("G", "BP", "RP")).joints
 
 

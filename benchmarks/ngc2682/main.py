@@ -92,14 +92,7 @@ def converge(stars, field):
 
     finest = at_points(1280, 32)
     print(f"{'masses':>7} {'ratios':>7} {'cells':>7} {'ln L':>10}  less the finest's, six points")
-    for masses, ratios in (
-        (96, 6),
-        (128, 8),
-        (200, 14),
-        (400, 14),
-        (200, 28),
-        (320, 30),
-    ):
+    for masses, ratios in ((96, 6), (128, 8), (200, 14), (400, 14), (200, 28), (320, 30)):
         found = at_points(masses, ratios)
         print(
             f"{masses:7d} {ratios:7d} {masses * (ratios + RUN):7d} {found[0]:10.3f}  "

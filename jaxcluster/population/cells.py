@@ -189,10 +189,7 @@ class _Runs(NamedTuple):
 
 
 def _runs(number: Float[Array, " i"], points: Float[Array, "d e"], length: int) -> _Runs:
-    """Moments of stars spread evenly along each of `length` intervals, exactly.
-
-    So a red clump (most of its stars in a few hundredths of a magnitude) is right in any run.
-    """
+    """Moments of runs of `length` intervals, exact for stars spread evenly along each interval."""
     number = number.reshape(-1, length)
     total = number.sum(axis=-1, keepdims=True)
     # a run without a star: as if each interval had as many
@@ -261,7 +258,15 @@ def population_cells(
         n_mass_ratios: cells in q.
 
     Companions below the isochrone's lowest mass add no light.
+
+    Raises:
+        ValueError: for not more runs than joints.
     """
+    if n_masses <= len(joints):
+        raise ValueError(
+            f"n_masses: found {n_masses}, expected more than the {len(joints)} joints at which "
+            "cells end; mimo_cmd takes 96 or more"
+        )
     d = to_plane.shape[0]
     lower = [(a, b) for a in range(d) for b in range(a + 1)]
     binary_fraction = jnp.asarray(binary_fraction, float)

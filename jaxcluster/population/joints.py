@@ -8,7 +8,7 @@ gained two nats each (`benchmarks/cells`). So cells end there.
 import numpy as np
 from jaxtyping import Float
 
-N_JOINTS = 4  # with three (PARSEC, MIST) the cells of few stars are worse at NGC 2682, by 1 and 3
+N_JOINTS = 4  # with three NGC 2682's ln L is off by 1 (PARSEC) and 3 (MIST) more
 WINDOW = 0.2  # mag along the isochrone, to both sides
 FEWEST = 1e-6  # share of all stars that counts as none
 
