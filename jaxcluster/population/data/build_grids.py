@@ -1,4 +1,4 @@
-"""Build the embedded tables: `python -m jaxcluster.data.build_grids WHEELS`.
+"""Build the embedded tables: `python -m jaxcluster.population.data.build_grids WHEELS`.
 
 WHEELS is a folder with the two build-time packages, unpacked or not:
 
@@ -6,7 +6,7 @@ WHEELS is a folder with the two build-time packages, unpacked or not:
 
 Writes parsec.npz, mist.npz (initial mass, log Teff, log g, Mbol on ([M/H], log age, EEP) nodes) and
 bolometric.npz (MIST bolometric corrections and extinctions) beside this file. Run again whenever
-the sources change; the result is committed. Needs h5py.
+the sources change; the result is committed. Needs h5py. lachesis-grids 0.0.9 it was.
 """
 
 import io
@@ -21,6 +21,9 @@ HERE = Path(__file__).parent
 GRIDS = {"parsec": "parsec_v1.25.h5", "mist": "mist_v2.5_vvcrit0.4.h5"}
 COLUMNS = ("initial_mass", "log_Teff", "log_g", "Mbol")
 LONG_STEP = 0.04  # mag in M_bol between neighbouring EEPs, median over nodes
+# PARSEC's giants, EEPs from the base to the tip of their branch, and of helium burning
+BRANCH, HELIUM = (490, 605), (631, 707)
+FLASH = 9.25  # log age from which on helium ignites in a flash in every isochrone
 LAST_EEP = 808  # end of the early AGB; beyond are thermal pulses, post-AGB and white dwarfs
 LOG_AGE = (6.2, 10.15)
 METALLICITY = (-2.0, 0.5)
@@ -64,6 +67,52 @@ def _dense(source) -> np.ndarray:
     return out.reshape(shape)
 
 
+def mended(nodes: np.ndarray, axes: list[np.ndarray]) -> np.ndarray:
+    """Put other giants where the source has them at wrong EEPs: in 46 PARSEC isochrones we ship.
+
+    In these, all of log age 9.55 or more, the tip of the giant branch is at EEP 555 and not 605,
+    and helium burning begins at 699 and not 631; what lies between is two straight lines, with
+    hardly a star. An isochrone between two nodes then mixed giants a magnitude or two apart, and
+    ln L had spikes of 0.004 dex in age. Their magnitudes and temperatures are now the means of
+    right ones (linear in [M/H] and log age). Masses at the ends of both parts are right, and stay;
+    between them mass rises as in the others.
+
+    Args:
+        nodes: [m, a, e, c], mass first.
+        axes: [M/H], log age, EEP.
+    """
+    from scipy.interpolate import LinearNDInterpolator
+
+    metallicity, log_age, eep = axes
+    parts = [[int(np.searchsorted(eep, x)) for x in part] for part in (BRANCH, HELIUM)]
+    first, last = parts[0][0], parts[1][1]
+    old = log_age > FLASH
+    giants = nodes[:, old, first : last + 1].copy()
+    for start, end in parts:
+        # share of the mass between the two ends
+        mass = nodes[:, old, start : end + 1][..., 0]
+        rise = (mass - mass[..., :1]) / (mass[..., -1:] - mass[..., :1])
+        giants[:, :, start - first : end + 1 - first, 0] = rise
+    # 0.98 or more where it is right, else 0.03
+    right = giants[:, :, int(np.searchsorted(eep, HELIUM[1] - 10)) - first, 0] > 0.4
+    # a step in age changes giants a tenth as much as one in [M/H]
+    place = np.stack(
+        np.meshgrid(metallicity / 0.25 * 10.0, log_age[old] / 0.05, indexing="ij"), axis=-1
+    )
+    between = LinearNDInterpolator(place[right], giants[right].reshape(right.sum(), -1))
+    found = between(place[~right]).reshape(-1, *giants.shape[2:])
+    if not np.isfinite(found).all():
+        raise ValueError("a corner of the grid is wrong too: nothing to interpolate from")
+    print(f"giants interpolated in {(~right).sum()} of {right.size} isochrones")
+    nodes = nodes.copy()
+    for (m, a), star in zip(np.argwhere(~right) + [0, int(np.argmax(old))], found, strict=True):
+        nodes[m, a, first : last + 1, 1:] = star[:, 1:]
+        for start, end in parts:
+            rise, ends = star[start - first : end + 1 - first, 0], nodes[m, a, [start, end], 0]
+            nodes[m, a, start : end + 1, 0] = ends[0] + rise * (ends[1] - ends[0])
+    return nodes
+
+
 def build_grid(folder: Path, name: str, step: int) -> dict[str, np.ndarray]:
     """Cut one stellar grid to the axes that are shipped, every `step`-th EEP."""
     with _open(folder, GRIDS[name]) as source:
@@ -75,6 +124,8 @@ def build_grid(folder: Path, name: str, step: int) -> dict[str, np.ndarray]:
         (axes[1] > LOG_AGE[0] - 1e-6) & (axes[1] < LOG_AGE[1] + 1e-6),
         axes[2] <= LAST_EEP,
     ]
+    if name == "parsec":
+        nodes = mended(nodes, axes)
     nodes = nodes[np.ix_(*inside)]
     used = np.flatnonzero(np.isfinite(nodes[..., 0]).any(axis=(0, 1)))
     # the lower main sequence runs through five magnitudes in two dozen EEPs: keep all of those
