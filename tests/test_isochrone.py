@@ -102,6 +102,27 @@ def test_embedded_nodes_are_the_files(name, tolerance):
             np.testing.assert_allclose(found, expected[dwarf, b], atol=tolerance)
 
 
+@pytest.mark.parametrize("name", ["parsec", "mist"])
+@pytest.mark.parametrize("part", [(500, 604), (632, 706)])
+def test_old_giants_of_one_eep_change_smoothly_with_age(name, part):
+    """Of 46 PARSEC isochrones the source has giants at other EEPs, 2 mag from their neighbours'."""
+    stored = raw_nodes(name)
+    giants = stored["nodes"][:, :, (stored["eep"] >= part[0]) & (stored["eep"] <= part[1]), 3]
+    old = giants[:, stored["log_age"] > 9.3]
+    bend = old[:, 1:-1] - 0.5 * (old[:, :-2] + old[:, 2:])
+    assert np.abs(bend).mean(axis=-1).max() < 0.15  # mag; 0.10 of MIST
+
+
+@pytest.mark.parametrize("name", ["parsec", "mist"])
+def test_old_isochrones_have_stars_on_the_giant_branch(name):
+    """Between EEP 560 and 600 more than a thousandth of the mass from the turn-off to the tip."""
+    stored = raw_nodes(name)
+    mass, eep = stored["nodes"][:, stored["log_age"] > 9.3, :, 0], stored["eep"]
+    at = [int(np.argmin(np.abs(eep - one))) for one in (454, 560, 600, 604)]
+    turn_off, low, high, tip = (mass[..., one] for one in at)
+    assert ((high - low) / (tip - turn_off)).min() > 1e-3  # with the source's PARSEC 4e-5
+
+
 @pytest.mark.parametrize(("log_age", "metallicity"), NODES)
 def test_magnitudes_and_masses_are_smooth_across_nodes(parsec, log_age, metallicity):
     """One-sided slopes agree; where the running maximum acts, to a few per cent of the largest."""

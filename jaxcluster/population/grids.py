@@ -50,7 +50,8 @@ def load_grid(grid: str = "parsec", bands: tuple[str, ...] | None = None) -> Iso
     """Load a grid: "parsec" (v1.2S; Bressan et al. 2012) or "mist" (v2.5; Choi et al. 2016).
 
     Both use the MIST bolometric corrections and run over [M/H] −2…0.5 and log age 6.2…10.15, every
-    third EEP up to the end of the early AGB. Any other string is the path of an isochrone file.
+    third EEP up to the end of the early AGB. Giants of 46 old PARSEC isochrones are interpolated
+    (`data.build_grids.mended`). Any other string is the path of an isochrone file.
 
     `bands` are all by default; loading is faster with those that are needed.
 

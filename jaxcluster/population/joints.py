@@ -8,7 +8,7 @@ gained two nats each (`benchmarks/cells`). So cells end there.
 import numpy as np
 from jaxtyping import Float
 
-N_JOINTS = 4  # with three NGC 2682's ln L is off by 1 (PARSEC) and 3 (MIST) more
+N_JOINTS = 4  # with three NGC 2682's ln L is off by 3 more (MIST)
 WINDOW = 0.2  # mag along the isochrone, to both sides
 FEWEST = 1e-6  # share of all stars that counts as none
 
@@ -20,8 +20,8 @@ def find_joints(
 
     By the mean over the isochrones of |ln n₊ / n₋|, the Salpeter stars within 0.2 mag to both
     sides; one after the other, each without the neighbourhood of those before. For PARSEC they are
-    the end of the main sequence, the start of helium burning, and its middle and end (EEPs 454,
-    631, 664, 703; Dotter 2016).
+    the end of the main sequence, the base of the giant branch, the start of helium burning and its
+    middle (EEPs 454, 499, 631, 673; Dotter 2016).
 
     Args:
         initial_mass: never decreasing along EEP [solar].
