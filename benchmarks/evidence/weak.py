@@ -1,10 +1,12 @@
 """Importance sampling where it is hard: narrow modes, spikes, tails, weak candidates and nulls.
 
-    python -m benchmarks.evidence.weak targets [SEEDS [NAME ...]]  closed forms, 7 or 8 dimensions
-    python -m benchmarks.evidence.weak nested [SEEDS [NAME ...]]   the same, nested sampling
-    python -m benchmarks.evidence.weak weak|null [SEEDS [FIRST]]   100 simulated stars, each seed
-    python -m benchmarks.evidence.weak candidates [SEEDS [NAME ...]]  ten weak, ten nulls, five real
-    python -m benchmarks.evidence.weak reference LIVE [NAME ...]   nested sampling on any of these
+    python -m benchmarks.evidence.weak targets SEEDS [NAME ...]     closed forms, 7 or 8 dimensions
+    python -m benchmarks.evidence.weak nested SEEDS [NAME ...]      the same, nested sampling
+    python -m benchmarks.evidence.weak candidates SEEDS [NAME ...]  ten weak, ten nulls, five real
+    python -m benchmarks.evidence.weak reference LIVE [NAME ...]    nested sampling on any of these
+
+SEEDS is how many, or the first and last (20-29). Names are those below; `weak` and `null`, 100
+simulated stars, are candidates too.
 
 Targets, in a box of half side H = 10: two Gaussians of width 1 at ∓5, the second with 30 % and
 narrower by a factor in some of the dimensions; a slab with a spike of σ = 0.03 H that has 90 %; a
@@ -220,10 +222,11 @@ def told(model: jc.Model, key: int) -> jc.Posterior:
 
 def main() -> None:
     """Run what the command line asks for."""
-    what, *rest = sys.argv[1:] or [""]
-    number = int(rest[0]) if rest else 20
-    if what not in ("targets", "nested", "weak", "null", "candidates", "reference"):
+    if len(sys.argv) < 3 or sys.argv[1] not in ("targets", "nested", "candidates", "reference"):
         raise SystemExit(__doc__)
+    what, seeds, *names = sys.argv[1:]
+    first, _, last = seeds.rpartition("-")
+    number = range(int(first), int(last) + 1) if first else range(int(last))
     keep_compiled()
     columns = (
         "mean",
@@ -238,19 +241,16 @@ def main() -> None:
     row = header("problem", *columns)
     if what in ("targets", "nested"):
         sampler = jc.nested if what == "nested" else jc.importance
-        for name in rest[1:] or [*TARGETS, *FUNNELS]:
+        for name in names or [*TARGETS, *FUNNELS]:
             model, truth = target(name)
-            compare(row, name, model, range(number), truth, sampler)
+            compare(row, name, model, number, truth, sampler)
     elif what == "candidates":
-        for name in rest[1:] or [*WEAK, *NULLS, *REAL]:
-            compare(row, name, candidate(name), range(number), None, jc.importance)
-    elif what == "reference":
-        nested = partial(jc.nested, live=number)
-        for name in rest[1:] or [*SIMULATED, *REAL]:
-            compare(row, name, candidate(name), range(1), None, nested)
+        for name in names or [*WEAK, *NULLS, *REAL]:
+            compare(row, name, candidate(name), number, None, told)
     else:
-        first = int(rest[1]) if len(rest) > 1 else 0
-        compare(row, what, candidate(what), range(first, first + number), None, told)
+        nested = partial(jc.nested, live=number.stop)
+        for name in names or [*SIMULATED, *REAL]:
+            compare(row, name, candidate(name), range(1), None, nested)
 
 
 if __name__ == "__main__":
