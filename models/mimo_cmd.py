@@ -6,7 +6,6 @@ Default priors after Li & Shao (2022, Table 1), wider where real clusters need i
 and edit it to try something else; `jaxcluster bayes-factor --model FILE.py` takes the copy.
 """
 
-import math
 from dataclasses import replace
 
 import jax
@@ -115,11 +114,9 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_m
 
         return density
 
-    n_cells = population.n_masses * population.n_mass_ratios
-    fewer = [cells for cells in CELLS if math.prod(cells) < n_cells]
-    rough = None
-    if fewer:  # quicker, and near enough to search with
-        masses, ratios = fewer[-1]
+    rough, (masses, ratios) = None, CELLS[0]
+    if masses * ratios < population.n_masses * population.n_mass_ratios:
+        # quicker, and near enough to search with; the next coarser ones take longer (`evidence`)
         rough = mixture(replace(population, n_masses=masses, n_mass_ratios=ratios))
     log_field = field(stars)  # has no parameters: once per star
     return jc.Model(

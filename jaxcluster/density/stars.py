@@ -70,14 +70,14 @@ class Stars(eqx.Module):
         return Stars(self.x, self.noise, self.columns, self.rows, self.dropped, together)
 
     def filled_up(self) -> "Stars":
-        """Repeat the last star up to the next of 128, 256, 512, 640, 768, 896, 1024, 1280, ….
+        """Repeat the last star up to the next of 512, 640, 768, 896, 1024, 1280, ….
 
         What is compiled for one of these numbers serves all samples that are filled up to it.
-        Copies of one star are near few components: a likelihood of 100 stars takes 0.32 ms with
-        112, 0.34 with 128 and 256, and 0.41 with 512.
+        Copies of one star are near few components: with 512 a likelihood of 100 stars takes as
+        long as with 128 (0.29 ms), and its gradient a tenth longer (1.18 and 1.05 ms).
         """
         n = len(self)
-        unit = 128 if n <= 128 else 256 if n <= 512 else 1 << ((n - 1).bit_length() - 3)
+        unit = 512 if n <= 512 else 1 << ((n - 1).bit_length() - 3)
         missing = -n % unit
         return self[np.append(np.arange(n), np.full(missing, n - 1))]
 
