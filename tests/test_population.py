@@ -11,12 +11,12 @@ from scipy.integrate import quad
 from jaxcluster.population.cells import (
     MIN_MASS_RATIO,
     RUN,
-    _locate,
     brightening,
     mass_ratio_edges,
     population_cells,
 )
 from jaxcluster.population.cmd import ErrorModel, PopulationModel
+from jaxcluster.population.cutting import locate
 from jaxcluster.population.grids import load_grid
 from jaxcluster.population.isochrone import Isochrone
 from jaxcluster.population.mass_function import MassFunction, kroupa
@@ -134,7 +134,7 @@ def test_located_between_nodes(n):
     rng = np.random.default_rng(n)
     nodes = np.sort(rng.integers(0, n, n)).astype(float)
     x = np.concatenate([nodes, rng.uniform(-1, n + 1, 200)]).reshape(-1, 2 if n % 2 == 0 else 1)
-    index, fraction = (np.asarray(a) for a in _locate(jnp.asarray(x), jnp.asarray(nodes)))
+    index, fraction = (np.asarray(a) for a in locate(jnp.asarray(x), jnp.asarray(nodes)))
     expected = np.clip(np.searchsorted(nodes, x, side="right") - 1, 0, n - 2)
     np.testing.assert_array_equal(index, expected)
     value = nodes[index] + fraction * (nodes[index + 1] - nodes[index])

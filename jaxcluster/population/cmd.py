@@ -158,7 +158,7 @@ class PopulationModel(eqx.Module):
     columns: tuple[str, ...] = eqx.field(static=True)
     # an array: what is compiled for one candidate serves those of other limits
     limits: Float[Array, " 2"] = eqx.field(converter=jnp.asarray)
-    n_masses: int = eqx.field(static=True, default=240)
+    n_masses: int = eqx.field(static=True, default=200)
     n_mass_ratios: int = eqx.field(static=True, default=14)
     fixed: Mapping[str, float] = eqx.field(default_factory=dict)
 
