@@ -252,6 +252,13 @@ def test_rows_have_the_same_columns_whatever_happens(run):
     }
 
 
+def test_two_priors_of_the_distance_are_refused(run, tmp_path):
+    priors = {"parallax_prior": True, "prior": {"distance_modulus": Normal(10.0, 1.0)}}
+    with pytest.raises(ValueError, match="leave one of the two out"):
+        job.batch(run / "list.csv", tmp_path / "out", workers=0, **priors)
+    assert not (tmp_path / "out").exists()
+
+
 def test_distance_modulus_of_parallaxes():
     rng = np.random.default_rng(0)
     table = Table({"parallax_error": rng.uniform(0.05, 0.2, 400)})

@@ -14,7 +14,6 @@ from jaxcluster.density.backend import on_cpu
 
 KEPT = 32  # executables, some megabytes each
 _compiled: dict[str, Any] = {}  # executables by the digest of their text, the oldest first
-_made: list[str] = []  # digests of all that this process compiled or read from disk
 # XLA takes half of AVX-512's width by default, which makes pairs half as slow again. An option and
 # no more: processors with narrower vectors take theirs.
 WIDE: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512}
@@ -25,6 +24,8 @@ class Stopwatch:
 
     Those of a run that was killed, and that this one goes on with, are in both, and in `resumed`.
     """
+
+    programs = 0  # large functions that this process has compiled, or read from disk, so far
 
     def __init__(self):
         self.start, self.compiling, self.resumed = time.process_time(), 0.0, 0.0
@@ -52,7 +53,7 @@ class Stopwatch:
         text = hashlib.sha256(whole.encode()).hexdigest()
         if text not in _compiled:
             _compiled[text] = lowered.compile(compiler_options=WIDE if on_cpu() else None)
-            _made.append(text)
+            Stopwatch.programs += 1
             if len(_compiled) > KEPT:
                 _compiled.pop(next(iter(_compiled)))
         run = _compiled[text]
@@ -69,11 +70,6 @@ class Stopwatch:
         """Return both accounts; the second is not contained in the first."""
         total = time.process_time() - self.start
         return {"cpu_seconds": total - self.compiling, "compile_seconds": self.compiling}
-
-
-def programs() -> int:
-    """How many large functions this process has compiled, or read from disk, so far."""
-    return len(_made)
 
 
 def over_chains(run: Callable, n_chains: int) -> Callable:

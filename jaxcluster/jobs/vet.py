@@ -23,7 +23,7 @@ from jaxcluster.catalogue.tables import Reader, read_table, source_ids
 from jaxcluster.catalogue.windows import ASTROMETRY
 from jaxcluster.density.keys import as_key
 from jaxcluster.figures.thumbnail import thumbnail
-from jaxcluster.inference.compile import programs
+from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.fast import fast
 from jaxcluster.jobs.bayes_factor import bayes_factor
 from jaxcluster.jobs.bayes_factor_result import BayesFactor
@@ -130,7 +130,7 @@ def vet(
     """
     import psutil  # not at import of the package
 
-    begin, before = time.process_time(), programs()
+    begin, before = time.process_time(), Stopwatch.programs
     row, sampler = _empty(candidate, key, parameters), partial(fast, tolerance=tolerance, live=live)
     try:
         with warnings.catch_warnings():
@@ -142,7 +142,7 @@ def vet(
     except Exception as error:  # whatever a candidate's stars do, the others go on
         row["message"] = f"{type(error).__name__}: {error}"
     row["cpu_seconds"] = time.process_time() - begin - (row["compile_seconds"] or 0.0)
-    row["programs"] = programs() - before
+    row["programs"] = Stopwatch.programs - before
     row["memory"] = psutil.Process().memory_info().rss / 1e9
     return row
 
@@ -161,6 +161,7 @@ def vet_candidate(
         seed: random key or seed, into which its name is folded.
         parallax_prior: whether the distance modulus has a prior from the sample's parallaxes; it
             is in the row as prior_distance_modulus and its error, NaN where they say too little.
+            It takes the place of one in `prior`.
         **options: of `vet`.
     """
     of_distance: tuple[float, float] | None = None
@@ -168,7 +169,7 @@ def vet_candidate(
         chosen, limits = candidate.cut(), candidate.limits
         if parallax_prior and (of_distance := distance_modulus(chosen.sample)) is not None:
             own = {"distance_modulus": Normal(*of_distance)}
-            options["prior"] = {**own, **(options.get("prior") or {})}
+            options["prior"] = {**(options.get("prior") or {}), **own}
     except Exception as error:
         row = _empty(candidate.candidate, seed, options.get("parameters", PARAMETERS))
         return row | {"message": f"{type(error).__name__}: {error}"}
