@@ -278,7 +278,7 @@ def test_a_worker_opens_priors_after_it_has_started(run):
     nothing = read_candidates(run / "list.csv")[2]
     found = subprocess.run(
         [sys.executable, "-c", ON_WORKER],
-        input=pickle.dumps((job._on_worker, nothing, cloudpickle.dumps(settings))),
+        input=pickle.dumps((job._on_worker, nothing, cloudpickle.dumps(settings), False)),
         capture_output=True,
         check=True,
     )
@@ -363,6 +363,18 @@ def test_a_run_that_goes_on(run, monkeypatch):
     assert set(vetted) <= {"cluster", "elsewhere", "nothing"}
     assert vetted
     pd.testing.assert_frame_equal(numbers(found), numbers(rows))
+
+
+def test_candidates_side_by_side(run, tmp_path):
+    """Those of one process whose evaluations are launched as one, and those one after the other."""
+    alone, together = (
+        job.batch(run / "list.csv", tmp_path / str(n), workers=0, together=n, **options(run))
+        for n in (1, 3)
+    )
+    assert together["status"].tolist() == alone["status"].tolist()
+    assert set(alone["status"]) == {"done", "failed"}
+    for name in ("log_evidence", "log10_bayes_factor", "magnitude_median"):
+        np.testing.assert_allclose(together[name], alone[name], rtol=1e-6)
 
 
 def test_no_two_runs_in_one_folder(run):

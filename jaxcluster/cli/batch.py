@@ -50,6 +50,14 @@ def batch(
         str | None,
         typer.Option(help="Dask scheduler that runs already, tcp://HOST:PORT; its workers work."),
     ] = None,
+    together: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Candidates that a process works on at once, whose likelihoods are evaluated "
+            "together: 64 for a GPU, 1 for a CPU. A scheduler's workers need as many threads.",
+        ),
+    ] = 1,
     status: Annotated[
         bool, typer.Option("--status", help="Say how far the run is, and leave.")
     ] = False,
@@ -125,6 +133,7 @@ def batch(
                 seed=seed,
                 workers=workers,
                 scheduler=scheduler,
+                together=together,
                 again=again,
                 progress=show,
                 **options,

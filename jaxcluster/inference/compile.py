@@ -4,6 +4,8 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -12,11 +14,72 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxcluster.density.backend import on_cpu
 
-KEPT = 32  # executables, some megabytes each
-_compiled: dict[str, Any] = {}  # executables by the digest of their text, the oldest first
+KEPT = 32  # programs, some megabytes each
+_compiled: dict[str, "Program"] = {}  # by the digest of their text, the oldest first
 # XLA takes half of AVX-512's width by default, which makes pairs half as slow again. An option and
 # no more: processors with narrower vectors take theirs.
 WIDE: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512}
+LARGE = 1 << 16  # numbers: isochrones, and not a sample
+# what calls a program for this thread, where many runs go side by side (`together`)
+LAUNCH: ContextVar[Callable | None] = ContextVar("launch", default=None)
+
+
+def cpu_time() -> float:
+    """CPU seconds of this process; of this thread where runs go side by side."""
+    return time.process_time() if LAUNCH.get() is None else time.thread_time()
+
+
+def _stack(arrays: list) -> Any:
+    if jax.dtypes.issubdtype(arrays[0].dtype, jax.dtypes.prng_key):
+        return jax.numpy.stack(arrays)
+    return np.stack(jax.device_get(arrays))  # one transfer, where jax would make one for each
+
+
+def _compile(lowered):
+    Program.made += 1
+    return lowered.compile(compiler_options=WIDE if on_cpu() else None)
+
+
+class Program:
+    """A function of constants and arguments, for one run or for several side by side.
+
+    Args:
+        evaluate: constants and arguments, both lists of arrays, to a list of arrays.
+        lowered: the same for one run, not yet compiled.
+    """
+
+    made = 0  # large functions that this process has compiled, or read from disk, so far
+
+    def __init__(self, evaluate: Callable, lowered):
+        self._evaluate, self._lowered = evaluate, lowered
+        self._many: dict[tuple, Any] = {}
+
+    @cached_property
+    def one(self):
+        """For one run."""
+        return _compile(self._lowered)
+
+    def many(self, runs: list[tuple[list, list]]) -> list[list]:
+        """Results of several runs, each with its constants and arguments, by one launch.
+
+        Large arrays that are the same object for all are given once, others are stacked.
+        """
+        columns = [list(column) for column in zip(*(c + a for c, a in runs), strict=True)]
+        axes = [
+            None if np.size(first) >= LARGE and all(a is first for a in others) else 0
+            for first, *others in columns
+        ]
+        stacked = [
+            column[0] if axis is None else _stack(column)
+            for column, axis in zip(columns, axes, strict=True)
+        ]
+        n = len(runs[0][0])
+        if (key := (len(runs), *axes)) not in self._many:
+            over = jax.vmap(self._evaluate, in_axes=(axes[:n], axes[n:]))
+            lowered = jax.jit(over).lower(stacked[:n], stacked[n:])
+            self._many[key] = _compile(lowered)
+        found = jax.device_get(self._many[key](stacked[:n], stacked[n:]))
+        return [[array[i] for array in found] for i in range(len(runs))]
 
 
 class Stopwatch:
@@ -25,10 +88,8 @@ class Stopwatch:
     Those of a run that was killed, and that this one goes on with, are in both, and in `resumed`.
     """
 
-    programs = 0  # large functions that this process has compiled, or read from disk, so far
-
     def __init__(self):
-        self.start, self.compiling, self.resumed = time.process_time(), 0.0, 0.0
+        self.start, self.compiling, self.resumed = cpu_time(), 0.0, 0.0
 
     def resume(self, spent: float, compiling: float) -> None:
         """Add what an earlier run has spent in all, and on compiling."""
@@ -43,32 +104,40 @@ class Stopwatch:
         compilation serves all data of the same shapes: in this process, and on disk where JAX's
         compilation cache is on.
         """
-        begin = time.process_time()
+        begin = cpu_time()
         closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
-        evaluate = jax.core.eval_jaxpr  # pyright: ignore[reportAttributeAccessIssue]
-        flat = jax.jit(lambda constants, *leaves: evaluate(closed.jaxpr, constants, *leaves))
-        lowered = flat.lower(closed.consts, *jax.tree.leaves(arguments))
+        jaxpr, constants = closed.jaxpr, closed.consts
+
+        def evaluate(constants, leaves):
+            run = jax.core.eval_jaxpr  # pyright: ignore[reportAttributeAccessIssue]
+            return run(jaxpr, constants, *leaves)
+
+        lowered = jax.jit(evaluate).lower(constants, jax.tree.leaves(arguments))
         # the text does not have arguments that nothing uses, which a call must fit all the same
         whole = f"{lowered.in_avals}{lowered.as_text()}"
         text = hashlib.sha256(whole.encode()).hexdigest()
         if text not in _compiled:
-            _compiled[text] = lowered.compile(compiler_options=WIDE if on_cpu() else None)
-            Stopwatch.programs += 1
+            _compiled[text] = Program(evaluate, lowered)
             if len(_compiled) > KEPT:
                 _compiled.pop(next(iter(_compiled)))
-        run = _compiled[text]
-        constants = jax.device_put(closed.consts, run.input_shardings[0][0])
-        self.compiling += time.process_time() - begin
+        program, launch = _compiled[text], LAUNCH.get()
+        if launch is None:
+            constants = jax.device_put(constants, program.one.input_shardings[0][0])
+        self.compiling += cpu_time() - begin
 
         def call(*arguments):
-            leaves = run(constants, *jax.tree.leaves(arguments))
-            return jax.tree.unflatten(jax.tree.structure(shape), leaves)
+            leaves = jax.tree.leaves(arguments)
+            if launch is None:
+                found = program.one(constants, leaves)
+            else:
+                found = launch(program, constants, leaves)
+            return jax.tree.unflatten(jax.tree.structure(shape), found)
 
         return call
 
     def record(self) -> dict[str, float]:
         """Return both accounts; the second is not contained in the first."""
-        total = time.process_time() - self.start
+        total = cpu_time() - self.start
         return {"cpu_seconds": total - self.compiling, "compile_seconds": self.compiling}
 
 

@@ -6,8 +6,11 @@ that runs already (Slurm, Kubernetes, one worker for each GPU). Rows are kept as
 row is the same on any machine of one kind, but for seconds and hosts.
 """
 
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +23,7 @@ from jaxcluster.catalogue.hats import properties
 from jaxcluster.catalogue.windows import RULES
 from jaxcluster.inference.posterior import versions
 from jaxcluster.inference.priors import describe
+from jaxcluster.inference.together import Together
 from jaxcluster.jobs.rows import Rows, digest
 from jaxcluster.jobs.start import start
 from jaxcluster.jobs.vet import FAILED, PARAMETERS, vet_candidate
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 
 EVERY = 10.0  # seconds between two parts
 DEATHS = 3  # of workers, after which a candidate has failed
+# of the threads of a process: together, or one at a time, as models are not traced in threads
+_TOGETHER, _ALONE = Together(), threading.Lock()
 
 
 class Status(NamedTuple):
@@ -59,6 +65,7 @@ def batch(
     seed: PRNGKeyArray | int = 0,
     workers: int | None = None,
     scheduler: str | None = None,
+    together: int = 1,
     again: bool = False,
     parameters: Sequence[str] = PARAMETERS,
     progress: Callable[[Status, dict[str, Any]], None] | None = None,
@@ -73,6 +80,9 @@ def batch(
         seed: random key or seed.
         workers: processes, by default as many as cores; 0 works in this one.
         scheduler: address of a Dask scheduler whose workers are to be used, tcp://….
+        together: candidates that a process works on at once, whose evaluations are launched as one
+            (`inference.together`): for a GPU, where 64 take as long as one. Of a scheduler's
+            workers each should have as many threads. Numbers may differ in their last digits.
         again: whether to vet those again that failed before.
         parameters: of the model, that rows have quantiles of.
         progress: called after each candidate with the status and the candidate's row.
@@ -104,7 +114,7 @@ def batch(
         waiting: list[dict[str, Any]] = []
         written = begin = time.time()
         try:
-            for row in _vetted(rest, configurations, settings, workers, scheduler):
+            for row in _vetted(rest, configurations, settings, workers, scheduler, together):
                 row["configuration"] = configurations[row["candidate"]]
                 row["finished"] = time.time()
                 waiting.append(row)
@@ -190,25 +200,27 @@ def _vetted(
     settings: dict[str, Any],
     workers: int | None,
     scheduler: str | None,
+    together: int,
 ) -> Iterator[dict[str, Any]]:
     """Rows in the order in which they are done."""
     if not todo:
         return
     if workers == 0 and scheduler is None:
-        for candidate in todo:
-            yield vet_candidate(candidate, **settings)
+        yield from _here(todo, settings, together)
         return
     import cloudpickle
-    from distributed import as_completed
+    import distributed
     from distributed.scheduler import KilledWorker
 
     packed = cloudpickle.dumps(settings)
-    with _client(workers, scheduler) as client:
+    with _client(workers, scheduler, together) as client:
         tasks = {
-            client.submit(_on_worker, one, packed, key=f"vet-{configurations[one.candidate]}"): one
+            client.submit(
+                _on_worker, one, packed, together > 1, key=f"vet-{configurations[one.candidate]}"
+            ): one
             for one in todo
         }
-        for future in as_completed(tasks):
+        for future in distributed.as_completed(tasks):
             one = tasks.pop(future)
             try:
                 row = future.result()
@@ -220,21 +232,42 @@ def _vetted(
             yield row
 
 
+def _here(todo: list[Listed], settings: dict[str, Any], together: int) -> Iterator[dict[str, Any]]:
+    """Rows that this process works on."""
+    if together == 1:
+        for candidate in todo:
+            yield vet_candidate(candidate, **settings)
+        return
+
+    def vet(candidate):
+        with _TOGETHER.joined():
+            return vet_candidate(candidate, **settings)
+
+    # threads leave each other's filters of warnings behind
+    with warnings.catch_warnings(), ThreadPoolExecutor(together) as pool:
+        futures = [pool.submit(vet, candidate) for candidate in todo]
+        try:
+            yield from (future.result() for future in as_completed(futures))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def _fail(candidate: Listed, message: str) -> dict[str, Any]:
     return {"candidate": candidate.candidate, "status": FAILED, "message": message}
 
 
-def _on_worker(candidate: Listed, packed: bytes) -> dict[str, Any]:
+def _on_worker(candidate: Listed, packed: bytes, together: bool) -> dict[str, Any]:
     import cloudpickle
 
-    start(devices=1)
-    # not before: priors hold arrays, with which jax begins
-    return vet_candidate(candidate, **cloudpickle.loads(packed))
+    with _TOGETHER.joined() if together else _ALONE:
+        start(devices=1)
+        # not before: priors hold arrays, with which jax begins
+        return vet_candidate(candidate, **cloudpickle.loads(packed))
 
 
 @contextmanager
-def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
-    """A client of the scheduler, or of workers of its own, one thread each."""
+def _client(workers: int | None, scheduler: str | None, threads: int) -> Iterator[Any]:
+    """A client of the scheduler, or of workers of its own."""
     import dask
     from distributed import Client, LocalCluster
 
@@ -243,8 +276,11 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Any]:
         with Client(scheduler, timeout="30s") as client:
             yield client
         return
-    own: dict[str, Any] = {"threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
-    with LocalCluster(n_workers=workers, **own) as cluster, Client(cluster) as client:
+    own: dict[str, Any] = {"processes": True, "dashboard_address": ":0"}
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=threads, **own) as cluster,
+        Client(cluster) as client,
+    ):
         yield client
 
 

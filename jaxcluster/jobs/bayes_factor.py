@@ -8,7 +8,6 @@ number can be trusted: its share of the error is given apart, and `BayesFactor.f
 speaks against it.
 """
 
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +23,7 @@ from jaxcluster.density.precision import require_float64
 from jaxcluster.field.density import fit_field, require_finite_columns
 from jaxcluster.field.error import field_error
 from jaxcluster.field.mismatch import compare
-from jaxcluster.inference.compile import Stopwatch
+from jaxcluster.inference.compile import Stopwatch, cpu_time
 from jaxcluster.inference.fast import fast
 from jaxcluster.inference.model import Model, parameters_of, trace_of
 from jaxcluster.inference.posterior import Progress
@@ -88,7 +87,7 @@ def bayes_factor(
         >>> result.log10_bayes_factor  # doctest: +SKIP
     """
     require_float64()
-    begin, say = time.process_time(), progress or (lambda line: None)
+    begin, say = cpu_time(), progress or (lambda line: None)
     build = load_model(model) if isinstance(model, str) else model
     reading: dict[str, Any] = {
         "columns": tuple(columns),
@@ -150,7 +149,7 @@ def bayes_factor(
         oddities = [*oddities, *far]
     evidence, error = posterior.log_evidence, posterior.log_evidence_error
     # the whole job, reading and field included
-    spent = time.process_time() - begin + posterior.resumed_seconds
+    spent = cpu_time() - begin + posterior.resumed_seconds
     return BayesFactor(
         log10_bayes_factor=None if evidence is None else float((evidence - null) / ln10),
         log10_bayes_factor_error=None if error is None else float(error / ln10),

@@ -7,7 +7,6 @@ candidate ends a run; the columns are the same whatever happens, those of `meta`
 import json
 import math
 import platform
-import time
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -23,7 +22,7 @@ from jaxcluster.catalogue.tables import Reader, read_table, source_ids
 from jaxcluster.catalogue.windows import ASTROMETRY
 from jaxcluster.density.keys import as_key
 from jaxcluster.figures.thumbnail import thumbnail
-from jaxcluster.inference.compile import Stopwatch
+from jaxcluster.inference.compile import Program, cpu_time
 from jaxcluster.inference.fast import fast
 from jaxcluster.jobs.bayes_factor import bayes_factor
 from jaxcluster.jobs.bayes_factor_result import BayesFactor
@@ -130,7 +129,7 @@ def vet(
     """
     import psutil  # not at import of the package
 
-    begin, before = time.process_time(), Stopwatch.programs
+    begin, before = cpu_time(), Program.made
     row, sampler = _empty(candidate, key, parameters), partial(fast, tolerance=tolerance, live=live)
     try:
         with warnings.catch_warnings():
@@ -141,8 +140,8 @@ def vet(
         row["status"] = DONE
     except Exception as error:  # whatever a candidate's stars do, the others go on
         row["message"] = f"{type(error).__name__}: {error}"
-    row["cpu_seconds"] = time.process_time() - begin - (row["compile_seconds"] or 0.0)
-    row["programs"] = Stopwatch.programs - before
+    row["cpu_seconds"] = cpu_time() - begin - (row["compile_seconds"] or 0.0)
+    row["programs"] = Program.made - before
     row["memory"] = psutil.Process().memory_info().rss / 1e9
     return row
 
