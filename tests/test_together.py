@@ -11,10 +11,13 @@ from numpyro.distributions import Uniform
 
 import jaxcluster as jc
 from jaxcluster.inference.compile import Program, Stopwatch
+from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.together import Together
+from jaxcluster.population.simulate import TRUTH, simulate_pair
 
 
 def side_by_side(jobs):
+    """The jobs' futures, all done."""
     together = Together()
 
     def run(job):
@@ -99,3 +102,29 @@ def test_keys_are_stacked():
     found = [f.result() for f in side_by_side([lambda s=s: draws(s) for s in (1, 2)])]
     for seed, one in zip((1, 2), found, strict=True):
         np.testing.assert_array_equal(one, draws(seed))
+
+
+@pytest.mark.slow
+def test_likelihoods_of_real_models():
+    """Two samples of other stars and limits: values and gradients of both in one launch."""
+    grid = jc.load_grid("parsec", ("G", "BP", "RP"))
+    flats = []
+    for seed, limits in ((3, (10.0, 18.0)), (4, (11.0, 17.5))):
+        sample, field = simulate_pair(jax.random.key(seed), 60, 400, TRUTH, grid, limits)
+        density = jc.fit_field(jc.from_table(field), limits, n_stars=60, key=jax.random.key(0))
+        cells = {"n_masses": 40, "n_mass_ratios": 4}
+        stars = jc.from_table(sample)
+        one = jc.load_model("mimo_cmd")(stars, field=density, limits=limits, **cells)
+        flats.append(Flat(one))
+    z = jax.vmap(flats[0].draw)(jax.random.split(jax.random.key(1), 6))
+
+    def job(flat):
+        each = lambda z: jax.lax.map(jax.value_and_grad(flat.potential), z)  # noqa: E731
+        return Stopwatch().compile(each, z)(z)
+
+    together = [f.result() for f in side_by_side([lambda f=f: job(f) for f in flats])]
+    for (value, gradient), flat in zip(together, flats, strict=True):
+        expected, slope = job(flat)
+        np.testing.assert_allclose(value, expected, rtol=1e-9)
+        for name, found in gradient.items():
+            np.testing.assert_allclose(found, slope[name], rtol=1e-4, atol=1e-4)
