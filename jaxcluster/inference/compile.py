@@ -57,7 +57,8 @@ class Program:
     @cached_property
     def one(self):
         """For one run."""
-        return _compile(self._lowered)
+        lowered, self._lowered = self._lowered, None  # megabytes of text
+        return _compile(lowered)
 
     def many(self, runs: list[tuple[list, list]]) -> list[list]:
         """Results of several runs, each with its constants and arguments, by one launch.

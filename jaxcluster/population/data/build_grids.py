@@ -73,7 +73,7 @@ def mended(nodes: np.ndarray, axes: list[np.ndarray]) -> np.ndarray:
     In these, all of log age 9.55 or more, the tip of the giant branch is at EEP 555 and not 605,
     and helium burning begins at 699 and not 631; what lies between is two straight lines, with
     hardly a star. An isochrone between two nodes then mixed giants a magnitude or two apart, and
-    ln L had spikes of 0.004 dex in age. Their magnitudes and temperatures are now the means of
+    ln L had spikes of 0.006 dex in age. Their magnitudes and temperatures are now the means of
     right ones (linear in [M/H] and log age). Masses at the ends of both parts are right, and stay;
     between them mass rises as in the others. Three more, of log age 9.15 and 9.2 ([M/H] −1.25,
     −0.25 and 0), stay as they are: others beside them are of another kind, without a flash.
@@ -94,7 +94,7 @@ def mended(nodes: np.ndarray, axes: list[np.ndarray]) -> np.ndarray:
         mass = nodes[:, old, start : end + 1][..., 0]
         rise = (mass - mass[..., :1]) / (mass[..., -1:] - mass[..., :1])
         giants[:, :, start - first : end + 1 - first, 0] = rise
-    # 0.98 or more where it is right, else 0.03
+    # 0.5 or more where it is right (0.99 but for a few), else 0.03
     right = giants[:, :, int(np.searchsorted(eep, HELIUM[1] - 10)) - first, 0] > 0.4
     # a step in age changes giants a tenth as much as one in [M/H]
     place = np.stack(
