@@ -57,8 +57,9 @@ class Program:
     @cached_property
     def one(self):
         """For one run."""
-        lowered, self._lowered = self._lowered, None  # megabytes of text
-        return _compile(lowered)
+        found = _compile(self._lowered)
+        self._lowered = None  # megabytes of text
+        return found
 
     def many(self, runs: list[tuple[list, list]]) -> list[list]:
         """Results of several runs, each with its constants and arguments, by one launch.
