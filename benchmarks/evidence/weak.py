@@ -248,7 +248,7 @@ def main() -> None:
         for name in names or [*WEAK, *NULLS, *REAL]:
             compare(row, name, candidate(name), number, None, told)
     else:
-        nested = partial(jc.nested, live=number.stop)
+        nested = partial(jc.nested, live=int(seeds))
         for name in names or [*SIMULATED, *REAL]:
             compare(row, name, candidate(name), range(1), None, nested)
 

@@ -74,7 +74,7 @@ class Stars(eqx.Module):
 
         What is compiled for one of these numbers serves all samples that are filled up to it.
         Copies of one star are near few components: with 512 a likelihood of 100 stars takes as
-        long as with 128 (0.29 ms), and its gradient a tenth longer (1.18 and 1.05 ms).
+        long as with 128, and its gradient a tenth longer (`benchmarks/evidence`).
         """
         n = len(self)
         unit = 512 if n <= 512 else 1 << ((n - 1).bit_length() - 3)

@@ -32,7 +32,13 @@ def cpu_time() -> float:
 def _stack(arrays: list) -> Any:
     if jax.dtypes.issubdtype(arrays[0].dtype, jax.dtypes.prng_key):
         return jax.numpy.stack(arrays)
-    return np.stack(jax.device_get(arrays))  # one transfer, where jax would make one for each
+    return np.stack(arrays)  # one transfer, where jax would make one for each
+
+
+def _fetched(array: Any) -> Any:
+    """A small array in numpy, as launches stack it: from a device once, and not for each launch."""
+    is_key = jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
+    return array if is_key or np.size(array) >= LARGE else np.asarray(array)
 
 
 def _compile(lowered):
@@ -85,7 +91,7 @@ class Program:
 
 
 class Stopwatch:
-    """CPU seconds of all threads of this process, and those of them spent compiling.
+    """CPU seconds of a run (`cpu_time`), and those of them spent compiling.
 
     Those of a run that was killed, and that this one goes on with, are in both, and in `resumed`.
     """
@@ -125,6 +131,8 @@ class Stopwatch:
         program, launch = _compiled[text], LAUNCH.get()
         if launch is None:
             constants = jax.device_put(constants, program.one.input_shardings[0][0])
+        else:
+            constants = [_fetched(constant) for constant in constants]
         self.compiling += cpu_time() - begin
 
         def call(*arguments):
