@@ -102,6 +102,23 @@ def test_out_of_reach_is_minus_infinity_without_nan():
     assert not gradient[0][-3:].any()
 
 
+def test_stars_that_only_fill_up_change_nothing():
+    """Of those that count ln p and gradients are as without the others, wherever these are."""
+    x, noise, *components = sequence(5, n=301, k=400)
+    counts = jnp.arange(301) < 200
+    x = jnp.where(counts[:, None], x, x[150])
+
+    def total(components, real):
+        log_p = log_density_local(x, noise, *components, real=real)
+        return jnp.where(counts, jnp.logaddexp(FLOOR, log_p), 0.0).sum()
+
+    found, expected = (jax.value_and_grad(total)(tuple(components), r) for r in (counts, None))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max())
+    none = log_density_local(x, noise, *components, real=jnp.zeros(301, bool))
+    assert bool(jnp.all(none == -jnp.inf))
+
+
 def test_far_in_the_second_coordinate():
     """30 σ off in colour most tiles are out of reach: −inf; with a longer reach exact."""
     x, noise, *components = sequence(4, n=33, k=200)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxcluster.density.backend import on_cpu
 from jaxcluster.density.gaussian import (
@@ -44,7 +44,7 @@ def _cut(array, size, fill):
     return jnp.concatenate([array, tail]).reshape(-1, size, *array.shape[1:])
 
 
-def _live_tiles(x, noise, weights, means, covs, reach):
+def _live_tiles(x, noise, real, weights, means, covs, reach):
     """Which block (row) and chunk (column) are within reach of each other in every coordinate."""
     used, live = weights > 0, jnp.asarray(True)
     for a in range(x.shape[-1]):
@@ -53,7 +53,8 @@ def _live_tiles(x, noise, weights, means, covs, reach):
         high = jnp.where(used, means[..., a] + extent, -jnp.inf).max(axis=1)
         # √V + √S, not √(V + S), so that a block is one interval for all chunks
         extent = reach * jnp.sqrt(noise[..., a, a])
-        first, last = (x[..., a] - extent).min(axis=1), (x[..., a] + extent).max(axis=1)
+        first = jnp.where(real, x[..., a] - extent, jnp.inf).min(axis=1)
+        last = jnp.where(real, x[..., a] + extent, -jnp.inf).max(axis=1)
         live &= (low[None, :] <= last[:, None]) & (high[None, :] >= first[:, None])
     return live
 
@@ -95,7 +96,7 @@ def _over_tiles(live, size, start, add):
     return jax.lax.fori_loop(0, groups, group, start)
 
 
-def _density(x, noise, weights, means, covs, reach):
+def _density(x, noise, real, weights, means, covs, reach):
     """Linear density of blocks of stars [m, b, …]; 0 where no component is within reach."""
     d = x.shape[-1]
     lower = [(a, b) for a in range(d) for b in range(a + 1)]
@@ -119,7 +120,7 @@ def _density(x, noise, weights, means, covs, reach):
             total = total + w[:, one] * jnp.exp(-half_chi2) * root
         return density.at[blocks].add(total, mode="drop")
 
-    live = _live_tiles(x, noise, weights, means, covs, reach)
+    live = _live_tiles(x, noise, real, weights, means, covs, reach)
     return _over_tiles(live, TILES, jnp.zeros(x.shape[:2], x.dtype), add)
 
 
@@ -137,11 +138,11 @@ class _Sums(NamedTuple):
     d: int
 
     @classmethod
-    def of(cls, x, noise, g, log_p, weights, means, covs, reach):
+    def of(cls, x, noise, real, g, log_p, weights, means, covs, reach):
         d = x.shape[-1]
         lower = [(a, b) for a in range(d) for b in range(a + 1)]
         return cls(
-            _live_tiles(x, noise, weights, means, covs, reach),
+            _live_tiles(x, noise, real, weights, means, covs, reach),
             [*(x[..., a] for a in range(d)), *(noise[..., a, b] for a, b in lower), g, log_p],
             [weights, *(means[..., a] for a in range(d)), *(covs[..., a, b] for a, b in lower)],
             d,
@@ -206,33 +207,33 @@ class _Sums(NamedTuple):
         return _assemble(sums[: self.d], dict(zip(lower, sums[self.d :], strict=True)))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
-def _log_density(x, noise, weights, means, covs, reach, pairs):
-    return _forward(x, noise, weights, means, covs, reach, pairs)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(6, 7))
+def _log_density(x, noise, real, weights, means, covs, reach, pairs):
+    return _forward(x, noise, real, weights, means, covs, reach, pairs)[0]
 
 
-def _prepare(x, noise, weights, means, covs, pairs):
+def _prepare(x, noise, real, weights, means, covs, pairs):
     """Blocks of stars and chunks of components about a common centre, in the pairs' dtype."""
     centre = jnp.mean(x, axis=0)
     x, means = x - centre, means - centre
-    # filled up with the last star: any other would widen the last block's reach
     size = _block_size(x.shape[0])
     stars = (_cut(x, size, x[-1]), _cut(noise, size, noise[-1]))
     packed = (_cut(weights, CHUNK, 0.0), _cut(means, CHUNK, 0.0), _cut(covs, CHUNK, covs[-1]))
-    return [tuple(a.astype(pairs) for a in arrays) for arrays in (stars, packed)]
+    stars, packed = (tuple(a.astype(pairs) for a in arrays) for arrays in (stars, packed))
+    return (*stars, _cut(real, size, False)), packed
 
 
-def _forward(x, noise, weights, means, covs, reach, pairs):
-    stars, packed = _prepare(x, noise, weights, means, covs, pairs)
+def _forward(x, noise, real, weights, means, covs, reach, pairs):
+    stars, packed = _prepare(x, noise, real, weights, means, covs, pairs)
     density = _per_point(partial(_density, reach=reach))(*stars, *packed)
     log_p = jnp.log(density.ravel()[: x.shape[0]].astype(x.dtype)) - _log_2pi(x.shape[1])
-    return log_p, (x, noise, weights, means, covs, log_p)
+    return log_p, (x, noise, real, weights, means, covs, log_p)
 
 
 def _backward(reach, pairs, residuals, g):
-    x, noise, weights, means, covs, log_p = residuals
+    x, noise, real, weights, means, covs, log_p = residuals
     n = x.shape[0]
-    stars, packed = _prepare(x, noise, weights, means, covs, pairs)
+    stars, packed = _prepare(x, noise, real, weights, means, covs, pairs)
     seen = jnp.isfinite(log_p)
     size = _block_size(n)
     per_star = tuple(_cut(jnp.where(seen, a, 0.0).astype(pairs), size, 0.0) for a in (g, log_p))
@@ -240,8 +241,9 @@ def _backward(reach, pairs, residuals, g):
     over_components = _per_point(lambda *a: _Sums.of(*a, reach=reach).over_components())
     q, a1, a2 = (a[: weights.shape[0]] for a in over_stars(*stars, *per_star, *packed))
     first, second = (a[:n] for a in over_components(*stars, *per_star, *packed))
-    gradients = (-first, 0.5 * second, q, a1, 0.5 * a2)
-    return tuple(d.astype(a.dtype) for d, a in zip(gradients, residuals[:5], strict=True))
+    gradients = (q, a1, 0.5 * a2)
+    gradients = (d.astype(a.dtype) for d, a in zip(gradients, (weights, means, covs), strict=True))
+    return (-first).astype(x.dtype), (0.5 * second).astype(x.dtype), None, *gradients
 
 
 _log_density.defvjp(_forward, _backward)
@@ -254,6 +256,7 @@ def log_density_local(
     means: Float[Array, "k d"],
     covs: Float[Array, "k d d"],
     *,
+    real: Bool[Array, " n"] | None = None,
     reach: float = 6.0,
     pairs: jnp.dtype | type | None = None,
 ) -> Float[Array, " n"]:
@@ -265,6 +268,7 @@ def log_density_local(
         weights: w_k ≥ 0.
         means: μ_k; here too neighbours in the list should be close in the first coordinate.
         covs: V_k, one per component.
+        real: whether a star counts, all by default; what others are told means nothing.
         reach: pairs further apart than this many standard deviations in any coordinate may be
             left out; 6 of them are worth e⁻¹⁸.
         pairs: dtype of the pair arithmetic, by default that of `x`.
@@ -277,4 +281,5 @@ def log_density_local(
     dtype = jnp.result_type(x) if pairs is None else jnp.dtype(pairs)
     if not on_cpu():
         return log_density(x, noise, weights, means, covs, pairs=dtype)
-    return _log_density(x, noise, weights, means, covs, reach, dtype)
+    real = jnp.ones(x.shape[0], bool) if real is None else real
+    return _log_density(x, noise, real, weights, means, covs, reach, dtype)

@@ -1,12 +1,13 @@
 """Measured stars: a pytree of arrays."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 
 class Stars(eqx.Module):
@@ -20,6 +21,7 @@ class Stars(eqx.Module):
         dropped: Reasons for which rows of that table are not here, with their counts.
         known: Other numbers of each star by name, such as the log density of field stars there,
             which has no parameters and is evaluated once; see `Known`.
+        real: False for copies that fill up (`filled_up`), None where there are none.
 
     Raises:
         ValueError: The shapes do not agree.
@@ -37,6 +39,10 @@ class Stars(eqx.Module):
         converter=lambda known: {name: jnp.asarray(values) for name, values in known.items()},
     )
 
+    real: Bool[Array, " n"] | None = eqx.field(
+        default=None, converter=lambda real: None if real is None else jnp.asarray(real)
+    )
+
     def __check_init__(self):
         shape = getattr(self.x, "shape", None)
         if shape is None:  # a transformation put something else in the leaves
@@ -45,7 +51,9 @@ class Stars(eqx.Module):
             raise ValueError(f"x: expected shape (n, d), found {shape}")
         n, d = shape
         shapes = {name: getattr(values, "shape", (n,)) for name, values in self.known.items()}
-        shapes |= {"noise": self.noise.shape, "rows": getattr(self.rows, "shape", (n,))}
+        shapes["noise"] = self.noise.shape
+        for name in ("rows", "real"):
+            shapes[name] = getattr(getattr(self, name), "shape", (n,))
         for name, found in shapes.items():
             if found != (expected := (n, d, d) if name == "noise" else (n,)):
                 raise ValueError(f"{name}: expected shape {expected}, found {found}")
@@ -62,24 +70,26 @@ class Stars(eqx.Module):
         rows = None if self.rows is None else _pick(self.rows, pick)
         known = {name: _pick(values, pick) for name, values in self.known.items()}
         x, noise = _pick(self.x, pick), _pick(self.noise, pick)
-        return Stars(x, noise, self.columns, rows, self.dropped, known)
+        real = None if self.real is None else _pick(self.real, pick)
+        return Stars(x, noise, self.columns, rows, self.dropped, known, real)
 
     def knowing(self, **known: Float[ArrayLike, " n"]) -> "Stars":
         """The same stars with more numbers of each."""
         together = {**self.known, **known}
-        return Stars(self.x, self.noise, self.columns, self.rows, self.dropped, together)
+        return replace(self, known=together)
 
     def filled_up(self) -> "Stars":
         """Repeat the last star up to the next of 512, 640, 768, 896, 1024, 1280, ….
 
         What is compiled for one of these numbers serves all samples that are filled up to it.
-        Copies of one star are near few components: with 512 a likelihood of 100 stars takes as
-        long as with 128, and its gradient a tenth longer (`benchmarks/evidence`).
+        Densities may leave the copies out, which are not `real`.
         """
         n = len(self)
         unit = 512 if n <= 512 else 1 << ((n - 1).bit_length() - 3)
         missing = -n % unit
-        return self[np.append(np.arange(n), np.full(missing, n - 1))]
+        filled = self[np.append(np.arange(n), np.full(missing, n - 1))]
+        # an array, and not the number of stars, or each number would compile anew
+        return replace(filled, real=np.arange(n + missing) < n)
 
     @property
     def n_dropped(self) -> int:

@@ -80,8 +80,7 @@ class Flat:
         self.stars, self.weights, self.real = model.stars, model.weights, None
         if model.stars is not None:
             self.stars = model.stars.filled_up()
-            # a number in an array, and not len(model.stars), or each number would compile anew
-            self.real = jnp.arange(len(self.stars)) < len(model.stars)
+            self.real = self.stars.real
             if model.weights is not None:
                 self.weights = jnp.asarray(np.resize(model.weights, len(self.stars)))
         sites = {n: s for n, s in trace_of(model).items() if s["type"] == "sample"}

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxcluster.density.local import log_density_local
+from jaxcluster.density.materialise import materialise
 from jaxcluster.density.mixture import AbstractDensity
 from jaxcluster.density.stars import Stars
 from jaxcluster.population.cells import Cells, population_cells
@@ -104,15 +105,15 @@ class PopulationDensity(AbstractDensity):
 
     def log_prob(self, x: Float[Array, " d"], noise: Float[Array, "d d"]) -> Float[Array, ""]:
         """Log density of one star."""
-        return self._log_density(x[None], noise[None])[0]
+        return self._log_density(x[None], noise[None], None)[0]
 
     def __call__(self, stars: Stars) -> Float[Array, " n"]:
         """Log density of each star, through the chunked kernel; −inf outside the limits."""
-        return self._log_density(stars.x, stars.noise)
+        return self._log_density(stars.x, stars.noise, stars.real)
 
-    def _log_sum(self, x, noise, weights):
-        cells = self.cells
-        return log_density_local(x, noise, weights, cells.means, cells.covs, pairs=jnp.float32)
+    def _log_sum(self, x, noise, real, weights):
+        c = self.cells
+        return log_density_local(x, noise, weights, c.means, c.covs, real=real, pairs=jnp.float32)
 
     def stellar_parameters(self, stars: Stars) -> StellarParameters:
         """Mass and mass ratio of each star: E[a | x] = Σ_k a_k w_k N_k / Σ_k w_k N_k."""
@@ -123,7 +124,8 @@ class PopulationDensity(AbstractDensity):
         values = jnp.stack([*values, *(pairs * cells.mass_ratio**power for power in range(3))])
         # one after the other: side by side the kernel would be compiled six times
         one, mass, mass2, binary, ratio, ratio2 = jax.lax.map(
-            lambda value: self._log_sum(stars.x, stars.noise, cells.weights * value), values
+            lambda value: self._log_sum(stars.x, stars.noise, stars.real, cells.weights * value),
+            values,
         )
         return StellarParameters(
             mass=jnp.exp(mass - one),
@@ -133,8 +135,8 @@ class PopulationDensity(AbstractDensity):
             mass_ratio2=jnp.exp(ratio2 - binary),
         )
 
-    def _log_density(self, x, noise):
-        log_p = self._log_sum(x, noise, self.cells.weights)
+    def _log_density(self, x, noise, real):
+        log_p = self._log_sum(x, noise, real, self.cells.weights)
         inside = (x[:, 0] >= self.limits[0]) & (x[:, 0] <= self.limits[1])
         return jnp.where(inside, log_p - self.log_selected, -jnp.inf)
 
@@ -242,7 +244,7 @@ class PopulationModel(eqx.Module):
         )
         # a product with a matrix: into a sum XLA would draw the error functions, one at a time
         both = jnp.stack([cells.weights, jnp.where(cells.mass_ratio > 0, cells.weights, 0.0)])
-        total, binaries = both @ self._passed(cells)
+        total, binaries = both @ materialise(self._passed(cells))
         return PopulationDensity(
             cells=cells,
             isochrone=isochrone,

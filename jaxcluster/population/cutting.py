@@ -109,7 +109,12 @@ def cut_isochrone(
     # the last cut is where the last star is, and not at the end of what comes after
     last = 1.0 - 1e-12
     even = jnp.linspace(0.0, last, n + 1 - len(joints))
-    ends = jnp.sort(jnp.concatenate([even, jnp.minimum(arc[np.array(joints, int)], last)]))
+    ends = even
+    for joint in joints:  # each put in where it belongs; a sort takes ten times as long
+        end = jnp.minimum(arc[joint], last)
+        ends = jnp.clip(
+            end, jnp.pad(ends, (1, 0), constant_values=-1), jnp.pad(ends, (0, 1), constant_values=2)
+        )
     within = np.arange(run) / run
     cuts = (ends[:-1, None] + (ends[1:] - ends[:-1])[:, None] * within).ravel()
     index, fraction = locate(jnp.append(cuts, ends[-1]), arc)
