@@ -1,5 +1,9 @@
 """Importance sampling: its parts against closed forms, and whether it knows when it fails."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +20,6 @@ from jaxcluster.inference import importance as importance_sampling
 from jaxcluster.inference.climb import climb, curvature, gradients
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.estimate import Estimate, answer, apart
-from jaxcluster.inference.evaluate import Evaluate
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.importance import NotConvergedError, importance
 from jaxcluster.inference.posterior import systematic
@@ -578,13 +581,13 @@ def test_hopeless_priors():
 def test_rough_likelihoods_are_kept_too(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "EVERY", 0.0)
     model = gaussian_with_rough(0.3)
-    run, calls = Evaluate._each, []
+    compiled, calls = Stopwatch.rows, []
 
     def spy(self, *arguments):
-        calls.append(arguments)
-        return run(self, *arguments)
+        run = compiled(self, *arguments)
+        return lambda *rows: calls.append(rows) or run(*rows)
 
-    monkeypatch.setattr(Evaluate, "_each", spy)
+    monkeypatch.setattr(Stopwatch, "rows", spy)
     climbs = []
     monkeypatch.setattr(evaluate, "gradients", lambda *a: climbs.append(a) or gradients(*a))
     numbers = []
@@ -596,6 +599,31 @@ def test_rough_likelihoods_are_kept_too(tmp_path, monkeypatch):
     # what the checkpoint knows its run by, and the posterior's parameters
     assert numbers[1][2] == 3 < numbers[0][2]
     assert len(climbs) == 1  # compiled by the first run only
+
+
+ROWS = """
+import jax, numpy as np
+from jaxcluster.inference.compile import Stopwatch
+like = np.zeros((8, 3))
+run = Stopwatch().rows(lambda row: (2.0 * row, row.sum()), like)
+for n in (1, 2, 3, 7, 8, 9, 21):
+    rows = np.random.default_rng(n).normal(size=(n, 3))
+    twice, total = run(rows)
+    assert np.allclose(twice, 2.0 * rows) and np.allclose(total, rows.sum(axis=1)), n
+    assert np.array_equal(run(rows, lambda found: found[1]), total)
+print(len(jax.devices()))
+"""
+
+
+@pytest.mark.parametrize("devices", ["1", "4"])
+def test_any_number_of_rows_on_any_number_of_devices(devices):
+    out = subprocess.run(
+        [sys.executable, "-c", ROWS],
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": devices, "JAX_ENABLE_X64": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert out.stdout.strip() == devices, out.stderr
 
 
 def test_evidence_says_what_speaks_against_it():

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxcluster.inference.compile import Stopwatch, over_chains
+from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.flat import Flat
 
 Gradient = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -34,15 +34,10 @@ def gradients(flat: Flat, unravel: Callable, like: np.ndarray, watch: Stopwatch)
         A function of any number of rows [n, d], that returns values [n] and gradients [n, d].
     """
     value = jax.value_and_grad(lambda row: -flat.potential(unravel(row)))
-    run = watch.compile(over_chains(lambda row, _: value(row), len(like)), like, None)
+    run = watch.rows(value, like)
 
     def at(rows):
-        n = len(rows)
-        padded = np.concatenate([rows, np.repeat(rows[-1:], -n % len(like), axis=0)])
-        parts = [
-            jax.device_get(run(some, None)) for some in np.split(padded, len(padded) // len(like))
-        ]
-        values, slopes = (np.concatenate(part)[:n] for part in zip(*parts, strict=True))
+        values, slopes = run(rows)
         return np.nan_to_num(values, nan=-np.inf, neginf=-np.inf), np.nan_to_num(
             slopes, posinf=0.0, neginf=0.0
         )

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 import jax
 import numpy as np
+from jax.extend.core import jaxpr_as_fun
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxcluster.density.backend import on_cpu
@@ -145,10 +147,76 @@ class Stopwatch:
 
         return call
 
+    def rows(self, run: Callable, like: np.ndarray) -> Callable:
+        """Compile a function of one row of numbers for any number of them.
+
+        Args:
+            run: the function.
+            like: as many rows as a launch takes at most.
+
+        Returns:
+            A function of rows [n, d], and of what to take of the results (all by default), that
+            returns arrays with a leading axis of n.
+        """
+        most, launch = len(like), self.compile(over_rows(run, len(like)), like, np.int32(0))
+
+        def at(rows: np.ndarray, take: Callable = lambda found: found):
+            parts = []
+            for some in np.split(rows, range(most, len(rows), most)):
+                filled = np.concatenate([some, np.repeat(some[-1:], most - len(some), axis=0)])
+                found = jax.device_get(take(launch(filled, np.int32(len(some)))))
+                parts.append(jax.tree.map(itemgetter(slice(len(some))), found))
+            return jax.tree.map(lambda *a: np.concatenate(a), *parts)
+
+        return at
+
     def record(self) -> dict[str, float]:
         """Return both accounts; the second is not contained in the first."""
         total = cpu_time() - self.start
         return {"cpu_seconds": total - self.compiling, "compile_seconds": self.compiling}
+
+
+def over_rows(run: Callable, most: int) -> Callable:
+    """Return `(rows, n) -> run(row)` of the first n of `most` rows; of others it means nothing.
+
+    On CPUs one after the other, shared among devices, and so many as are asked for: a launch costs
+    as much as two gradients of a mixture, and one of a fixed number would be filled up.
+    """
+    if not on_cpu():
+        return lambda rows, n: jax.vmap(run)(rows)
+
+    def one_by_one(rows, n):
+        closed, shape = jax.make_jaxpr(run, return_shape=True)(rows[0])  # traced once, see below
+        begin = jax.tree.map(lambda one: jax.numpy.zeros((len(rows), *one.shape), one.dtype), shape)
+        evaluate = jaxpr_as_fun(closed)
+
+        def put(i, leaves):
+            return [a.at[i].set(one) for a, one in zip(leaves, evaluate(rows[i]), strict=True)]
+
+        leaves = jax.lax.fori_loop(0, n, put, jax.tree.leaves(begin))
+        return jax.tree.unflatten(jax.tree.structure(shape), leaves)
+
+    devices = math.gcd(most, len(jax.devices()))
+    if devices == 1:
+        return one_by_one
+    split, same = PartitionSpec("rows"), PartitionSpec()
+    shared = jax.shard_map(
+        lambda rows, n: one_by_one(rows, (n - jax.lax.axis_index("rows") - 1) // devices + 1),
+        mesh=Mesh(np.array(jax.devices()[:devices]), ("rows",)),
+        in_specs=(split, same),
+        out_specs=split,
+        check_vma=False,
+    )
+
+    def dealt(a, parts):
+        """Deal rows out like cards, so that all devices have as many; by the other number back."""
+        return a.reshape(-1, parts, *a.shape[1:]).swapaxes(0, 1).reshape(a.shape)
+
+    def run_shared(rows, n):
+        found = shared(dealt(rows, devices), n)
+        return jax.tree.map(lambda a: dealt(a, most // devices), found)
+
+    return run_shared
 
 
 def over_chains(run: Callable, n_chains: int) -> Callable:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import cache
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -11,14 +10,14 @@ from jaxtyping import Float
 from jaxcluster.density.backend import on_cpu
 from jaxcluster.inference.checkpoint import Checkpoint
 from jaxcluster.inference.climb import gradients
-from jaxcluster.inference.compile import Stopwatch, over_chains
+from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.flat import Flat
 
 BATCH = 96  # points
-TOGETHER = 6  # gradients; twelve fill 50 climbs up to 60 and 30 to 36
+CLIMBS = 192  # gradients of a launch at most
 # On a device a launch of so many takes hardly longer than one of a few; what is missing is filled
 # up. On one H200 96 and 960 likelihoods of NGC 2682 took the same time.
-ON_DEVICE = {BATCH: 960, TOGETHER: 192}
+ON_DEVICE = 960
 LOWEST = -1e30  # instead of ln 0, which has no multiples
 
 
@@ -26,24 +25,24 @@ class Evaluate:
     """A model at rows of numbers, many at a time on all devices, and its rough one."""
 
     def __init__(self, flat: Flat, unravel: Callable, watch: Stopwatch, like: np.ndarray):
-        rows = _rows(like, BATCH)
-        self._batch = len(rows)
+        rows = np.resize(like, (BATCH if on_cpu() else ON_DEVICE, like.shape[1]))
 
         def runner(flat):
-            def one(row, _):
+            def one(row):
                 z = unravel(row)
                 described = flat.describe(z)
                 total = jnp.nan_to_num(described.total, nan=LOWEST)
                 return (flat.log_prior(z), jnp.maximum(total, LOWEST)), described
 
-            return watch.compile(over_chains(one, len(rows)), rows, None)
+            return watch.rows(one, rows)
 
         self._run = runner(flat)
         rough = flat.model.rough is not None
         other = Flat(flat.model, rough=True) if rough else flat
         self._rough = runner(other) if rough else None
         # compiled by the first one: a run that goes on after a kill may need none
-        self._gradients = cache(lambda: gradients(other, unravel, _rows(like, TOGETHER), watch))
+        climbs = np.resize(like, (CLIMBS, like.shape[1]))
+        self._gradients = cache(lambda: gradients(other, unravel, climbs, watch))
         self.count = self.count_rough = 0  # all, and the rough ones of them
         self._checkpoint: Checkpoint | None = None
         self._done, self._known = [], np.empty((0, like.shape[1] + 2))
@@ -84,7 +83,7 @@ class Evaluate:
 
     def describe(self, z: Float[np.ndarray, "n d"]):
         """Return what is to be known of each row (`Flat.describe`)."""
-        return self._each(self._run, z, 1)
+        return self._run(z, lambda found: found[1])
 
     def _noted(self, run, z):
         n = len(z)
@@ -94,7 +93,7 @@ class Evaluate:
             log_prior, log_likelihood = known[:, -2:].T
         else:
             self._known = self._known[:0]
-            log_prior, log_likelihood = self._each(run, z, 0)
+            log_prior, log_likelihood = run(z, lambda found: found[0])
         self._note(z, log_prior, log_likelihood)
         return log_prior, log_likelihood
 
@@ -104,15 +103,3 @@ class Evaluate:
             # not before all that a killed run has noted is here again
             if self._checkpoint.due and len(self._known) == 0:
                 self._checkpoint.save(evaluations=np.concatenate(self._done))
-
-    def _each(self, run, z, part: int):
-        n = len(z)
-        padded = np.concatenate([z, np.repeat(z[-1:], -n % self._batch, axis=0)])
-        pieces = np.split(padded, len(padded) // self._batch)
-        parts = [jax.device_get(run(some, None)[part]) for some in pieces]
-        return jax.tree.map(lambda *a: np.concatenate(a)[:n], *parts)
-
-
-def _rows(like: np.ndarray, n: int) -> np.ndarray:
-    """As many rows as are worked on at a time."""
-    return np.resize(like, (n if on_cpu() else ON_DEVICE[n], like.shape[1]))
