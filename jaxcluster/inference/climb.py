@@ -55,12 +55,15 @@ def climb(
     compile, in each search anew.
     """
     z, mean, square = starts, np.zeros_like(starts), np.zeros_like(starts)
+    best, highest = starts, np.full(len(starts), -np.inf)
     for step in range(steps):
-        _, slope = gradient(z)
+        value, slope = gradient(z)
+        best = np.where((value > highest)[:, None], z, best)
+        highest = np.maximum(value, highest)
         mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
         rate = 0.5 * first * (1.0 + np.cos(np.pi * step / steps)) / (1.0 - 0.9 ** (step + 1))
         z = z + rate * mean / (np.sqrt(square / (1.0 - 0.999 ** (step + 1))) + 1e-8)
-    return z
+    return best
 
 
 def differences(

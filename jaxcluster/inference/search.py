@@ -37,7 +37,7 @@ FIRST = 1920  # draws from the prior
 SPREAD = 400  # effective ones that climbs start from
 # Climbs, the steps after which fewer go on, and the first step where the prior is about 1 wide:
 RACE = ((192, 8, 0.2), (40, 17, 0.2), (10, 25, 0.1))  # from the prior
-CREST = ((60, 20, 0.1), (24, 40, 0.1))  # from the ends of those and from prior × √L
+CREST = ((60, 20, 0.03), (24, 40, 0.05))  # from the ends of those and from prior × √L
 ROOT = 0.5  # power of L
 APART = 0.1  # rms distance of different ends
 LOW = 0.25  # as many more go on, the highest `summits` of the others
@@ -182,14 +182,14 @@ def proposal_for(draws: Draws, hills: StudentMixture, least: int, rng) -> Studen
     return mixed([(1.0 - TEMPERED - KEPT, fitted), (TEMPERED, wide), (KEPT, hills)])
 
 
-def temper(draws: Draws, rng, say) -> list[float]:
-    """Add batches by rising powers of L, until `FEW` draws are effective without any.
+def temper(draws: Draws, rng, say, highest: float = 1.0, least: int = FEW) -> list[float]:
+    """Add batches by rising powers of L, until `least` draws are effective with the highest.
 
     Returns the power of each batch.
     """
     powers = []
-    while effective(draws.log_weights()) < FEW and len(powers) < MOST_STEPS:
-        powers.append(power(draws, FEW))
+    while effective(draws.log_weights(highest)) < least and len(powers) < MOST_STEPS:
+        powers.append(min(power(draws, FEW), highest))
         draws.add(_fit(draws, powers[-1], CLIPPED, rng), BATCH, rng)
         say(f"power of L {powers[-1]:.2g}, highest ln L {draws.log_likelihood.max():.1f}")
     return powers
@@ -220,7 +220,7 @@ def search(draws: Draws, gradient: Gradient, rng, say) -> Search:
     first = starts(draws, power(draws, SPREAD), RACE[0][0], rng)
     ends, heights = race(gradient, height, first, RACE)
     draws.add(about(gradient, height, ends, heights), BEGIN, rng)
-    powers = temper(draws, rng, say)
+    powers = temper(draws, rng, say, ROOT, SPREAD)
     say(f"{CREST[0][0]} climbs by gradient from prior × √L")
     others = starts(draws, ROOT, CREST[0][0] - len(ends), rng)
     hills = about(gradient, height, *race(gradient, height, np.concatenate([ends, others]), CREST))
