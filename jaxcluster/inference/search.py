@@ -11,11 +11,14 @@ by the mixture of all proposals so far (Owen & Zhou 2000; Cornuet et al. 2012), 
 weights are clipped for the fit, or a single draw that finds something better would be all that the
 next proposal knows (Koblents & Míguez 2015).
 
-Where age, metallicity, distance and extinction make up for each other, maxima lie on a ridge, and a
-few climbs from the prior find some of them: the weak candidate's second one in 4 of 14 searches.
-Others start from draws of prior × √L, which lie all along the ridge, as its crest goes up and down
-by a few nats only: 48 of those find it in 12 of 14. Every maximum that by its height and width has
-mass keeps a component for good.
+Where age, metallicity, distance and extinction make up for each other, maxima lie on a ridge, wide
+ones beside narrow ones, and climbs from the prior end in the widest. Others start from draws of
+prior × √L, which lie all along the ridge, as its crest goes up and down by a few nats only, once
+batches from about the first ends have led there: without those ends √L keeps to the prior, with
+what leads to L at once instead narrow maxima are forgotten. Their first steps are small, as a
+maximum 0.02 wide is left by steps of 0.1. Of thirty searches 23 find the weak candidate's narrow
+maximum, which has half of its posterior (20 with the large steps and L at once); estimates go on
+from there. Every maximum that by its height and width has mass keeps a component for good.
 
 L is the model's `rough` one where it has one; draws of searches are then used no further.
 """
