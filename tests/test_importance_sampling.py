@@ -23,7 +23,7 @@ from jaxcluster.inference.estimate import Estimate, answer, apart
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.importance import NotConvergedError, importance
 from jaxcluster.inference.posterior import systematic
-from jaxcluster.inference.search import LIGHT, WIDER, about, summits
+from jaxcluster.inference.search import FEW, LIGHT, WIDER, about, summits, temper
 from jaxcluster.inference.student_mixture import NU, StudentMixture, fit_mixture, thinned
 from jaxcluster.inference.weighted_draws import Draws, effective, mean_and_error, smoothed
 
@@ -36,6 +36,11 @@ def nowhere(z):
 def flatly(d):
     """A prior that is not drawn from, but for a share that is rounding."""
     return lambda n: np.zeros((n, d))
+
+
+def sharp(z):
+    """Log prior, and log likelihood of a place that one draw of ten thousand is near."""
+    return norm.logpdf(z).sum(axis=1), norm(1.5, 0.01).logpdf(z).sum(axis=1)
 
 
 def mixture(seed=0, k=3, d=4, apart=1.0):
@@ -350,6 +355,27 @@ def test_climbs_end_at_the_maximum():
     np.testing.assert_allclose(ends, np.tile(at, (4, 1)), atol=2e-3)
     there = norm(place, width).logpdf(at) + norm(0, 2.0).logpdf(at)
     np.testing.assert_allclose(gradient(ends)[0], there.sum(), atol=1e-3)
+
+
+def test_climbs_never_end_lower():
+    """A step leaves a maximum much narrower than it, and few steps do not lead back."""
+
+    def gradient(z):
+        return -0.5 * ((z / 0.01) ** 2).sum(axis=1), -z / 0.01**2
+
+    starts = np.array([[0.004, -0.003], [0.0, 0.001]])
+    ends = climb(gradient, starts, 5, 0.2)
+    assert (gradient(ends)[0] >= gradient(starts)[0]).all()
+
+
+def test_tempering_to_a_power_and_on():
+    rng = np.random.default_rng(0)
+    draws = Draws(sharp, lambda n: rng.normal(size=(n, 2)), 200)
+    powers = temper(draws, rng, lambda line: None, 0.5, 300)
+    assert max(powers) == 0.5
+    assert effective(draws.log_weights(0.5)) >= 300 > effective(draws.log_weights())
+    temper(draws, rng, lambda line: None)
+    assert effective(draws.log_weights()) >= FEW
 
 
 def test_gradients_of_any_number_of_rows_and_none_that_is_not_finite():
