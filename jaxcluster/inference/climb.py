@@ -27,7 +27,7 @@ def gradients(flat: Flat, unravel: Callable, like: np.ndarray, watch: Stopwatch)
     Args:
         flat: the model in unconstrained space.
         unravel: one row to what `flat` takes.
-        like: as many rows as are worked on at a time.
+        like: as many rows as a launch takes at most.
         watch: account that compiling goes to.
 
     Returns:

@@ -186,7 +186,8 @@ def over_rows(run: Callable, most: int) -> Callable:
         return lambda rows, n: jax.vmap(run)(rows)
 
     def one_by_one(rows, n):
-        closed, shape = jax.make_jaxpr(run, return_shape=True)(rows[0])  # traced once, see below
+        # what to fill needs its shape before the loop: traced here, and in the loop read from that
+        closed, shape = jax.make_jaxpr(run, return_shape=True)(rows[0])
         begin = jax.tree.map(lambda one: jax.numpy.zeros((len(rows), *one.shape), one.dtype), shape)
         evaluate = jaxpr_as_fun(closed)
 
