@@ -44,6 +44,7 @@ def test_sizes(n, filled):
     some = jc.Stars(np.arange(2.0 * n).reshape(n, 2), np.zeros((n, 2, 2)), ("G", "BP-RP"))
     more = some.filled_up()
     assert len(more) == filled
+    np.testing.assert_array_equal(more.real, np.arange(filled) < n)
     np.testing.assert_array_equal(more.x[:n], some.x)
     np.testing.assert_array_equal(more.x[n:], np.broadcast_to(some.x[-1], (filled - n, 2)))
 

@@ -38,7 +38,6 @@ class Stars(eqx.Module):
         default_factory=dict,
         converter=lambda known: {name: jnp.asarray(values) for name, values in known.items()},
     )
-
     real: Bool[Array, " n"] | None = eqx.field(
         default=None, converter=lambda real: None if real is None else jnp.asarray(real)
     )

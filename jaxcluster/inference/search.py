@@ -18,7 +18,8 @@ batches from about the first ends have led there: without those ends √L keeps 
 what leads to L at once instead narrow maxima are forgotten. Their first steps are small, as a
 maximum 0.02 wide is left by steps of 0.1. Of thirty searches 23 find the weak candidate's narrow
 maximum, which has half of its posterior (20 with the large steps and L at once); estimates go on
-from there. Every maximum that by its height and width has mass keeps a component for good.
+from there (`benchmarks.evidence.searches`). Every maximum that by its height and width has mass
+keeps a component for good.
 
 L is the model's `rough` one where it has one; draws of searches are then used no further.
 """

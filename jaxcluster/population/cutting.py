@@ -110,7 +110,7 @@ def cut_isochrone(
     last = 1.0 - 1e-12
     even = jnp.linspace(0.0, last, n + 1 - len(joints))
     ends = even
-    for joint in joints:  # each put in where it belongs; a sort takes ten times as long
+    for joint in joints:  # each put in where it belongs; with a sort all takes 0.082 ms, not 0.074
         end = jnp.minimum(arc[joint], last)
         ends = jnp.clip(
             end, jnp.pad(ends, (1, 0), constant_values=-1), jnp.pad(ends, (0, 1), constant_values=2)
