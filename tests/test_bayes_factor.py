@@ -66,15 +66,6 @@ def cluster(tables):
         jc.from_table(tables[1]),
         key=jax.random.key(0),
         limits=LIMITS,
-        # slices as by default: with 5, 20 live points end 5 standard deviations off
-        sampler=partial(jc.nested, live=20),
-        # of 30 members, 20 live points otherwise find one of several ages and distances
-        prior={
-            "log_age": dist.Normal(TRUTH["log_age"], 0.1),
-            "distance_modulus": dist.Normal(TRUTH["distance_modulus"], 0.2),
-            "metallicity": dist.Uniform(-0.5, 0.45),
-            "a_v": dist.Uniform(0.0, 1.0),
-        },
         **SMALL,
     )
 
@@ -149,7 +140,6 @@ def test_masses_of_members(cluster, tables):
     assert np.all((binary >= 0.0) & (binary <= 1.0 + 1e-6))
 
 
-@pytest.mark.slow
 def test_field_stars_are_no_cluster(tables):
     field = jc.from_table(tables[1])
     result = bayes_factor(
@@ -157,7 +147,6 @@ def test_field_stars_are_no_cluster(tables):
         field[40:],
         key=jax.random.key(1),
         limits=LIMITS,
-        sampler=partial(jc.nested, live=20, inner_steps=5),
         **SMALL,
     )
     assert result.log10_bayes_factor < 2.0

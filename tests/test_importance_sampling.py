@@ -584,6 +584,31 @@ def test_estimates_that_agree_are_an_answer_beyond_the_error_asked_for(monkeypat
     assert any("where 0.007 was asked for" in flag for flag in run.flags)
 
 
+def against(null):
+    """A Gaussian in a box of side 20, in two dimensions, and its competitor's log likelihood."""
+
+    def terms(p):
+        return dist.Normal(0.0, 1.0).log_prob(p["x"])
+
+    prior = {"x": dist.Uniform(-10.0, 10.0).expand([2]).to_event(1)}
+    return jc.Model.from_likelihood(prior, terms, null=null), -2.0 * np.log(20.0)
+
+
+def test_nulls_are_confirmed_or_have_an_error_of_their_own():
+    model, truth = against(null=0.0)
+    once, twice = (importance(model, key=1, confirm_nulls=sure) for sure in (False, True))
+    assert [run.summary()["searches"] for run in (once, twice)] == [1, 2]
+    assert once.log_evidence_error == pytest.approx(estimate.UNCONFIRMED, rel=0.02)
+    assert twice.log_evidence_error < 0.1
+    for run in (once, twice):
+        assert abs(run.log_evidence - truth) < 4 * run.log_evidence_error
+    assert once.summary()["disagreement"] is None
+    assert once.flags == []
+    # what the competitor does not explain better is confirmed in any case
+    likely, _ = against(null=truth - 1.0)
+    assert importance(likely, key=1, confirm_nulls=False).summary()["searches"] == 2
+
+
 def test_weights_that_are_alike_are_no_tail():
     """150 alike to 1e-12 and 40 beyond: a Pareto distribution through all has k = 14."""
     rng = np.random.default_rng(0)

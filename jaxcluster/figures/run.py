@@ -164,11 +164,9 @@ def _draw_importance(figure, posterior):
         loc="upper left", ncols=3, columnspacing=0.5, handletextpad=0.1, fontsize=8, frameon=False
     )
     value, error = attributes["log_evidence"], attributes["log_evidence_error"]
-    off = attributes["disagreement"]
-    rounds.set_title(
-        rf"$\ln Z = {value:.2f} \pm {error:.2f}$" + f"\nconfirmed to {off:.1f} errors",
-        fontsize=10,
-    )
+    off = attributes.get("disagreement")
+    confirmed = "not confirmed" if off is None else f"confirmed to {off:.1f} errors"
+    rounds.set_title(rf"$\ln Z = {value:.2f} \pm {error:.2f}$" + f"\n{confirmed}", fontsize=10)
     rounds.margins(y=0.25)  # room for the legend
 
     log_w = np.asarray(attributes["round_log_weight"]) - value

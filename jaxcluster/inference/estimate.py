@@ -33,6 +33,7 @@ HIGHER = 3.0  # by which another is too high for chance; with 2, one banana in 2
 LARGEST = 2.0  # tolerances, error of an estimate that can be used: what nested sampling reaches
 NO_VARIANCE = 0.5  # Pareto k̂: beyond, weights have none, and draws do not show how they scatter
 INFLATED = 1.25  # error then: estimates of the weak candidate scatter by 1.3 to 1.7 without
+UNCONFIRMED = 0.3  # nats, by which first estimates of nulls differ from confirmed ones (rms)
 
 
 class Estimate(NamedTuple):
@@ -47,6 +48,10 @@ class Estimate(NamedTuple):
     log_weights: Float[np.ndarray, " n"]  # prior L / q, smoothed
     rounds: list[tuple[float, float, bool]]  # ln Z and error of each round, and whether it counts
     searches: int  # before it
+
+    def unconfirmed(self) -> "Estimate":
+        """The same with the error of an estimate that no other confirms."""
+        return self._replace(error=math.hypot(self.error, UNCONFIRMED))
 
 
 def estimate(

@@ -18,6 +18,7 @@ def fast(
     tolerance: float = 0.1,
     draws: int = 1000,
     live: int = 400,
+    confirm_nulls: bool = True,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> Posterior:
@@ -29,6 +30,8 @@ def fast(
         tolerance: error of ln Z that importance sampling is to reach.
         draws: posterior draws that are kept at most.
         live: live points, where nested sampling is needed.
+        confirm_nulls: whether evidence below that of the field alone is confirmed by a second
+            search as well (`importance`).
         checkpoint: folder that keeps the state, so that a killed run can go on.
         progress: called with a line of text about once a second, and when it falls back.
 
@@ -47,7 +50,7 @@ def fast(
         "progress": progress,
     }
     try:
-        result = importance(model, tolerance=tolerance, **common)
+        result = importance(model, tolerance=tolerance, confirm_nulls=confirm_nulls, **common)
         result.record["fallback"] = ""
         return result
     except NotConvergedError as error:

@@ -15,6 +15,7 @@ asked for, it is the answer all the same, up to `LARGEST` times that error, and 
 says so: nested sampling, which costs ten times as much, would not do better.
 """
 
+import math
 import time
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def importance(
     key: PRNGKeyArray | int = 0,
     tolerance: float = 0.1,
     draws: int = 1000,
+    confirm_nulls: bool = True,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> Posterior:
@@ -79,13 +81,16 @@ def importance(
         tolerance: error of ln Z to reach.
         draws: equally weighted posterior draws to keep; as many effective ones are reached, or as
             the error of ln Z needs where no proposal fits well (see `ess`).
+        confirm_nulls: whether an estimate below `model.null`, with which the field alone is the
+            likelier, needs a second search to confirm it as others do. Without, it costs half, has
+            `UNCONFIRMED` more of an error, and only the effective draws that its error needs.
         checkpoint: folder that keeps the likelihoods so far, so that a killed run can go on.
         progress: called with a line of text about once a second.
 
     Returns:
         The posterior with its evidence; of its `quality`, `tail_index` is the Pareto k̂ of the
         weights behind the evidence, and `disagreement` how far the estimate that confirms it
-        is, in standard errors or tolerances, whichever is larger.
+        is, in standard errors or tolerances, whichever is larger; it lacks where none does.
 
     Raises:
         NotConvergedError: a bar of the module's docstring was not reached.
@@ -118,11 +123,13 @@ def importance(
         watch,
         tolerance=tolerance,
         draws=draws,
+        confirm_nulls=confirm_nulls,
     )
     evaluate.keep(kept)
     searches: list[Search] = []
     estimates: list[Estimate] = []
     all_draws = Draws(evaluate, prior, BATCH)
+    unlikely = -math.inf if confirm_nulls or model.null is None else model.null
     found, done = None, False
     while not done and len(estimates) < MOST:
         # one that says nothing is followed by another, which knows its draws
@@ -142,6 +149,10 @@ def importance(
         estimates.append(estimate(all_draws, hills, rng, tolerance, least, say))
         found = answer(estimates, tolerance)
         done = found is not None and found[0].error < tolerance and found[0].tail_index < HEAVIEST
+        last = estimates[-1]
+        if found is None and usable(last, tolerance) and last.log_evidence < unlikely:
+            estimates[-1] = last.unconfirmed()
+            found, done = (estimates[-1], None), True
     if found is None:
         account = {**watch.record(), "resumed_seconds": watch.resumed}
         raise NotConvergedError(
@@ -162,7 +173,7 @@ def importance(
         "ess": one.ess,
         "tail_index": one.tail_index,
         "tolerance": tolerance,
-        "disagreement": abs(apart(one, other, tolerance)),
+        **({} if other is None else {"disagreement": abs(apart(one, other, tolerance))}),
         "search_power": np.concatenate([each.powers for each in searches]),
         "search_length": [len(each.powers) for each in searches],
         "estimate_log_evidence": [each.log_evidence for each in estimates],

@@ -208,12 +208,14 @@ class Posterior:
     def flags(self) -> list[str]:
         """What speaks against the evidence."""
         said = []
-        if (k_hat := self.record.get("tail_index", 0.0)) > HEAVIEST:
+        # what no search has confirmed has an error of its own for that
+        confirmed = self.method != "importance" or "disagreement" in self.record
+        if confirmed and (k_hat := self.record.get("tail_index", 0.0)) > HEAVIEST:
             said.append(
                 f"the weights of draws have a heavy tail (Pareto k = {k_hat:.2f}, more than "
                 f"{HEAVIEST}), which the error of ln Z may not know of; try a second seed"
             )
-        if (error := self.record.get("log_evidence_error", 0.0)) > (
+        if confirmed and (error := self.record.get("log_evidence_error", 0.0)) > (
             asked := self.record.get("tolerance", math.inf)
         ):
             said.append(f"the error of ln Z is {error:.2g} where {asked:g} was asked for")
@@ -243,6 +245,7 @@ class Posterior:
             "method": self.method,
             "fallback": self.fallback,
             "sampling_flag": "; ".join(self.flags) or None,
+            "searches": np.size(self.record.get("search_length", [])) or None,
             "evaluations": self.evaluations,
             "cpu_seconds": self.cpu_seconds,
             "compile_seconds": self.compile_seconds,
