@@ -447,6 +447,6 @@ def test_real_clusters(data):
         found[shape.get("beta", 2)] = jc.fast(model, key=KEY)
     evidence = {b: r.log_evidence for b, r in found.items()}
     assert evidence[2] - evidence[1] == pytest.approx(11.2, abs=1.0)
-    rows = parameter_table(found[2])
+    rows = parameter_table(found[2].draws)
     assert rows["r_core"]["median"] == pytest.approx(12.7, abs=0.5)
     assert rows["ellipticity"]["q16"] > 0.05

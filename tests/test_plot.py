@@ -83,7 +83,8 @@ def result(run):
     x = np.stack([bands[0] + 9.6, bands[1] - bands[2]], -1) + rng.normal(0, 0.02, (60, 2))
     stars = stars_at(x)
     draws = {name: value + 0.01 * rng.normal(size=(1, 300)) for name, value in TRUTH.items()}
-    posterior = Posterior(from_groups({"posterior": draws}))
+    of_stars = {"stars": rng.normal(size=(1, 300, 60))}
+    posterior = Posterior(from_groups({"posterior": draws, "log_likelihood": of_stars}))
     log_l, birth = run
     evidence = integrate(log_l, birth, np.random.default_rng(2))
     posterior.record.update(
@@ -133,7 +134,9 @@ def nuts(result):
         "n_steps": rng.integers(3, 16, (2, 100)),
         "lp": rng.normal(size=(2, 100)),
     }
-    posterior = Posterior(from_groups({"posterior": draws, "sample_stats": statistics}))
+    groups = {"posterior": draws, "sample_stats": statistics}
+    of_stars = {"stars": rng.normal(size=(2, 100, 60))}
+    posterior = Posterior(from_groups({**groups, "log_likelihood": of_stars}))
     posterior.record.update(method="nuts", **ACCOUNT)
     return replace(
         result, posterior=posterior, log10_bayes_factor=None, log10_bayes_factor_error=None
@@ -168,6 +171,10 @@ def test_a_saved_result_is_the_same(kind, result, nuts, tmp_path):
     assert (np.diff(saved["membership"]) <= 0).all()
     table = one.table()
     assert list(table["unit"][table["parameter"] == "a_v"]) == ["mag"]
+    written = Table.read(folder / "parameters.ecsv")
+    rows = dict(zip(written["parameter"], written["median"], strict=True))
+    assert rows["distance"] == pytest.approx(10.0 ** (rows["distance_modulus"] / 5.0 + 1.0))
+    assert set(written["unit"].filled("")) >= {"pc", "Myr", "mag", "dex"}
     with pytest.raises(FileNotFoundError, match="a folder that `save` wrote"):
         jc.load(tmp_path)
 
@@ -192,6 +199,20 @@ def test_colour_magnitude_diagram(result):
     np.testing.assert_array_equal(pairs.get_xdata(), single.get_xdata())
     brighter = single.get_ydata() - pairs.get_ydata()
     np.testing.assert_allclose(brighter[np.isfinite(brighter)], 2.5 * np.log10(2), atol=1e-4)
+
+
+def test_the_thick_isochrone_is_of_a_draw(result):
+    """Of two modes, no draw is at the medians."""
+    draws = {name: np.full((1, 5), value) for name, value in TRUTH.items()}
+    draws["log_age"] = np.array([[8.5, 8.6, 8.7, 9.5, 9.6]])
+    of_stars = {"stars": np.array([[[0.0], [0.0], [-9.0], [2.0], [1.0]]])}
+    two = Posterior(from_groups({"posterior": draws, "log_likelihood": of_stars}))
+    two.record.update(result.posterior.record)
+    assert two.likeliest == {**TRUTH, "log_age": 9.5}
+    ax = plot.cmd_figure(replace(result, posterior=two)).axes[0]
+    *_, single, _ = [line for line in ax.lines if len(line.get_xdata()) > 100]
+    expected = plot.sequence(result)(two.likeliest)
+    np.testing.assert_allclose(single.get_ydata(), expected[:, 0])
 
 
 def test_another_density_has_no_isochrone(result):

@@ -126,7 +126,7 @@ def test_posterior_of_a_simulated_field(field, found):
     assert not np.asarray(run["sample_stats"]["diverging"]).any()
     rhat = arviz.rhat(run.data, var_names=["weight", "mean", "dispersion"])
     assert max(float(v.max()) for v in rhat.data_vars.values()) < 1.03
-    assert len(parameter_table(run)) == 2 + 4 + 4 + 2  # a correlation once, no diagonal
+    assert len(parameter_table(run.draws)) == 2 + 4 + 4 + 2  # a correlation once, no diagonal
 
 
 @pytest.mark.slow

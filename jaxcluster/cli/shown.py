@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -44,12 +45,14 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
         members = "" if some is None else f", {some} members with P > 0.5"
         out.print(f"{summary['n_stars']} stars{members}")
     table = Table("parameter", "median", "16 %", "84 %", "prior", *(["truth"] if truth else []))
-    for name, row in summary["parameters"].items():
-        cells = [f"{row[k]:.4f}" for k in ("median", "q16", "q84")]
+    units, derived = summary.get("units", {}), summary.get("derived", {})
+    for name, row in {**summary["parameters"], **derived}.items():
+        cells = [_number(row[k]) for k in ("median", "q16", "q84")]
         cells.append(summary["priors"].get(name.split("[")[0], ""))
         if truth:
             cells.append(f"{truth[name]:.4f}" if name in truth else "")
-        table.add_row(name, *cells)
+        unit = f" [{units[name]}]" if name in units else ""
+        table.add_row(escape(name + unit), *cells)
     out.print(table)
     out.print(
         f"{summary['method']}: {summary['evaluations']} evaluations, "
@@ -57,7 +60,14 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
     )
     if summary.get("sampling_flag"):
         out.print(f"[bold yellow]evidence:[/] {summary['sampling_flag']}", soft_wrap=True)
+    if summary.get("prior_flag"):
+        out.print(f"[bold yellow]prior:[/] {summary['prior_flag']}", soft_wrap=True)
     if summary.get("input_flag"):
         out.print(f"[bold yellow]sample and field:[/] {summary['input_flag']}", soft_wrap=True)
     if summary.get("field_flag"):
         out.print(f"[bold yellow]field:[/] {summary['field_flag']}")
+
+
+def _number(value: float) -> str:
+    """Four digits after the point, fewer of large ones."""
+    return f"{value:.4f}" if abs(value) < 100.0 else f"{value:.1f}"

@@ -33,9 +33,9 @@ SHARES = (0.95, 0.8, 0.5, 0.2)  # of field stars inside the contours
 def cmd_figure(result: BayesFactor, credit: str | None = None) -> Figure:
     """Stars by membership over the field's density, with the posterior's isochrones.
 
-    Isochrones (where the cluster is a `PopulationDensity`): at the median of each
-    parameter, at 20 posterior draws, and of pairs of equal stars, 0.75 mag brighter. Error bars at
-    the left are medians of the stars around that magnitude.
+    Isochrones (where the cluster is a `PopulationDensity`): of the likeliest posterior draw, of 20
+    draws, and of pairs of equal stars, 0.75 mag brighter than the likeliest. Error bars at the
+    left are medians of the stars around that magnitude.
 
     Args:
         result: from `bayes_factor`.
@@ -75,11 +75,11 @@ def cmd_figure(result: BayesFactor, credit: str | None = None) -> Figure:
         for i in np.linspace(0, n - 1, min(n, N_DRAWS)).astype(int):
             line = line_of({name: values[i] for name, values in draws.items()})
             ax.plot(line[:, 1], line[:, 0], color=LINE, lw=0.6, alpha=0.25, zorder=3)
-        line = line_of({name: np.median(values) for name, values in draws.items()})
+        line = line_of(result.posterior.likeliest)
         ax.plot(line[:, 1], line[:, 0], color=LINE, lw=1.3, zorder=4)
         ax.plot(line[:, 1], line[:, 0] - EQUAL_PAIR, color=LINE, lw=1.0, ls="--", zorder=4)
         handles += [
-            Line2D([], [], color=LINE, lw=1.3, label="isochrone, posterior median"),
+            Line2D([], [], color=LINE, lw=1.3, label="isochrone, likeliest draw"),
             Line2D([], [], color=LINE, lw=0.6, alpha=0.5, label="posterior draws"),
             Line2D([], [], color=LINE, lw=1.0, ls="--", label="equal-mass binaries"),
         ]

@@ -16,7 +16,7 @@ SIZE, DPI = (1.6, 1.8), 75  # inches
 
 
 def thumbnail(result: BayesFactor) -> bytes:
-    """Return a PNG of some kilobytes: stars by membership, and the median isochrone.
+    """Return a PNG of some kilobytes: stars by membership, and the likeliest isochrone.
 
     Colour and magnitude run as usual, within the magnitude limits, without any axis.
     """
@@ -31,7 +31,7 @@ def thumbnail(result: BayesFactor) -> bytes:
         x[order, 1], x[order, 0], c=membership[order], s=4, cmap="viridis_r", vmin=0, vmax=1, lw=0
     )
     if (line := sequence(result)) is not None:
-        points = line({name: np.median(a) for name, a in result.posterior.scalars.items()})
+        points = line(result.posterior.likeliest)
         ax.plot(points[:, 1], points[:, 0], color=LINE, lw=0.8)
     ax.set_xlim(x[:, 1].min() - 0.1, x[:, 1].max() + 0.1)
     ax.set_ylim(result.limits[1], result.limits[0])

@@ -5,7 +5,7 @@ Samplers work in numpyro's unconstrained space; progress is reported from outsid
 
 import ast
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from jaxcluster.inference.compile import Stopwatch
+from jaxcluster.inference.ends import at_ends
 from jaxcluster.inference.flat import Described, Flat
 
 Progress = Callable[[str], None]
@@ -148,6 +149,11 @@ class Posterior:
         return self.record.get("fallback")
 
     @property
+    def prior_flag(self) -> str | None:
+        """Of which parameters the posterior lies at an end of the prior, see `at_ends`."""
+        return self.record.get("prior_flag") or None
+
+    @property
     def draws(self) -> dict[str, np.ndarray]:
         """All draws of each parameter, chains joined."""
         return {
@@ -163,6 +169,16 @@ class Posterior:
             for name, values in self.data["posterior"].data_vars.items()
             if values.ndim == 2
         }
+
+    @property
+    def likeliest(self) -> dict[str, float]:
+        """The `scalars` of the draw with the highest likelihood.
+
+        Where a posterior has two modes no draw is at the medians.
+        """
+        total = np.asarray(self.data["log_likelihood"]["stars"]).sum(axis=-1)
+        chain, draw = np.unravel_index(total.argmax(), total.shape)
+        return {name: float(values[chain, draw]) for name, values in self.scalars.items()}
 
     @property
     def memberships(self) -> Float[np.ndarray, "draws n"] | None:
@@ -240,11 +256,12 @@ class Posterior:
             "log_evidence_error": self.log_evidence_error,
             **dict.fromkeys(MEASURES),
             **self.quality,
-            "parameters": parameter_table(self),
+            "parameters": parameter_table(self.draws),
             "priors": self.priors,
             "method": self.method,
             "fallback": self.fallback,
             "sampling_flag": "; ".join(self.flags) or None,
+            "prior_flag": self.prior_flag,
             "searches": np.size(self.record.get("search_length", [])) or None,
             "evaluations": self.evaluations,
             "cpu_seconds": self.cpu_seconds,
@@ -262,13 +279,13 @@ class Posterior:
         return f"Posterior({self.method}, {', '.join(self.draws)}{evidence})"
 
 
-def parameter_table(posterior: Posterior) -> dict[str, dict[str, float]]:
+def parameter_table(draws: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
     """Median and 16 and 84 % quantiles of each parameter, of arrays by entry: mean[0,1].
 
     Constant entries and repeated ones (half of a correlation matrix) are left out.
     """
     table = {}
-    for name, values in posterior.draws.items():
+    for name, values in draws.items():
         seen = set()
         for index in np.ndindex(values.shape[1:]):
             entry = values[:, *index]
@@ -309,6 +326,7 @@ def finish(
     )
     data["posterior"].attrs.update(
         record,
+        prior_flag="; ".join(at_ends(flat.model.prior, draws.parameters)),
         **watch.record(),
         resumed_seconds=watch.resumed,
         priors=str(flat.model.describe_prior()),

@@ -16,7 +16,8 @@ from jaxcluster.field.mismatch import Mismatch
 from jaxcluster.figures.catalogue import THRESHOLD
 from jaxcluster.figures.cmd import cmd_figure
 from jaxcluster.inference.model import Model
-from jaxcluster.inference.posterior import Posterior
+from jaxcluster.inference.posterior import Posterior, parameter_table
+from jaxcluster.jobs.derived import DERIVED, derive
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.jobs.results import Sampled
 
@@ -60,6 +61,7 @@ class BayesFactor(Sampled):
         "a_v": "mag",
         "model_scatter": "mag",
         "extinction_scatter": "mag",
+        **{name: one.unit for name, one in DERIVED.items()},
     }
     words = {  # noqa: RUF012
         "log_age": "log10 of the age",
@@ -72,6 +74,7 @@ class BayesFactor(Sampled):
         "field_fraction": "share of the sample that is field",
         "model_scatter": "scatter of the isochrone in magnitude and colour",
         "extinction_scatter": "scatter of a_v between stars",
+        **{name: one.words for name, one in DERIVED.items()},
     }
 
     @cached_property
@@ -88,8 +91,9 @@ class BayesFactor(Sampled):
 
     @property
     def flags(self) -> list[str]:
-        """What speaks against the sample, the field, its density or the evidence."""
-        return [*self.oddities, *self._field_flags, *self.posterior.flags]
+        """What speaks against the sample, the field, its density, the prior or the evidence."""
+        prior = [flag] if (flag := self.posterior.prior_flag) else []
+        return [*self.oddities, *self._field_flags, *prior, *self.posterior.flags]
 
     @property
     def _field_flags(self) -> list[str]:
@@ -121,6 +125,7 @@ class BayesFactor(Sampled):
         words = f"{len(self.stars)} stars, {self.n_members} with P > 0.5"
         words += "; input flagged" if self.oddities else ""
         words += "; field density flagged" if self._field_flags else ""
+        words += "; prior flagged" if self.posterior.prior_flag else ""
         if self.log10_bayes_factor is None:
             return f"{words}; no evidence from this sampler"
         words += "; evidence flagged" if self.posterior.flags else ""
@@ -144,6 +149,8 @@ class BayesFactor(Sampled):
             "log10_bayes_factor_field_error": self.log10_bayes_factor_field_error,
             "log10_bayes_factor_field_bias": self.log10_bayes_factor_field_bias,
             **posterior.summary(),
+            "derived": parameter_table(derive(posterior.draws)),
+            "units": self.units,
             "log_evidence_field": self.log_evidence_field,
             "n_stars": len(self.stars),
             "n_dropped": self.stars.n_dropped + self.n_outside,

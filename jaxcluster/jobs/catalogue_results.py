@@ -125,7 +125,7 @@ def page(rows: Any, figures: dict[str, Any]) -> str:
         f"{plots}<table><thead><tr><th class=text>diagram</th><th class=text>candidate</th>{head}"
         f"<th class=text>flags</th></tr></thead><tbody>{body}</tbody></table>"
         f'<p class="note">{CREDIT}. Diagrams: BP − RP to the right, bright stars up, dark points '
-        f"are probable members, the line is the median isochrone. "
+        f"are probable members, the line is the isochrone of the likeliest draw. "
         f"{html.escape(json.dumps(versions()))}</p><script>{SORT}</script></html>"
     )
 

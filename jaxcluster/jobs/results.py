@@ -55,9 +55,9 @@ class Result(abc.ABC):
     words: Mapping[str, str] = MappingProxyType({})  # what they are
 
     def table(self) -> Table:
-        """Parameters with median, 16 and 84 % quantiles, prior, unit and description."""
+        """Parameters and what follows from them: quantiles, unit, prior and description."""
         summary = self.summary()
-        rows = summary["parameters"]
+        rows = {**summary["parameters"], **summary.get("derived", {})}
         table: Any = Table({"parameter": list(rows)})
         for column in ("median", "q16", "q84"):
             values = [np.nan if row[column] is None else row[column] for row in rows.values()]
@@ -69,7 +69,7 @@ class Result(abc.ABC):
         return table
 
     def write(self, folder: Path, credit: str | None = None, **more: Any) -> None:
-        """Write what a person looks at: posterior.nc, members.ecsv, summary.json and figures.
+        """Write what a person looks at: posterior.nc, tables, summary.json and figures.
 
         Args:
             folder: that exists.
@@ -125,6 +125,11 @@ class Sampled(Result):
 
     posterior: Posterior
     model: Model
+
+    def write(self, folder: Path, credit: str | None = None, **more: Any) -> None:
+        """Write all that, and parameters.ecsv, the `table`."""
+        super().write(folder, credit, **more)
+        self.table().write(folder / "parameters.ecsv", format="ascii.ecsv")
 
     def plot_corner(
         self, truth: Mapping[str, float] | None = None, credit: str | None = None

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 PARAMETERS = (
     *("log_age", "metallicity", "distance_modulus", "a_v", "mass_slope"),
     *("binary_fraction", "field_fraction", "model_scatter"),
+    *("distance", "age", "e_bv"),
 )
 DONE, FAILED = "done", "failed"
 TEXTS = ("candidate", "status", "message", "method", "flags", "seed", "versions", "host")
@@ -118,7 +119,7 @@ def vet(
             confirmed by a second search, as every other has (`importance`): twice the cost for an
             error of 0.03 in log10 BF where it is 0.15.
         picture: whether to draw a small colour-magnitude diagram, `cmd_png`.
-        parameters: of the model, whose quantiles are told.
+        parameters: of the model, or `derived` from them, whose quantiles are told.
         **options: of `bayes_factor`, such as `model`, and of the model.
 
     Returns:
@@ -215,7 +216,7 @@ def _found(result: BayesFactor, parameters: Sequence[str]) -> dict[str, Any]:
     summary = result.summary()
     row = {name: summary[name] for name in (*COUNTS, *NUMBERS) if name in summary}
     row["bright"], row["faint"] = summary["limits"]
-    known = summary["parameters"]
+    known = {**summary["parameters"], **summary["derived"]}
     if lacking := [name for name in parameters if name not in known and name not in PARAMETERS]:
         raise ValueError(
             f"parameters: the model has no {', '.join(lacking)}; its are {', '.join(known)}"

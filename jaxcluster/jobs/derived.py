@@ -1,0 +1,76 @@
+"""Distance, age and reddening in units that people use, from draws of what is sampled.
+
+    d = 10^((m − M)₀ / 5 + 1) pc        age = 10^(log age − 6) Myr        E(B − V) = A_V / R_V
+
+    E(BP − RP) = A_BP − A_RP,        E(J − Ks) = A_J − A_Ks
+
+Extinction in a band differs from star to star (`population.bolometric`); those of colours are for a
+star like the Sun (5772 K, log g 4.44). At A_V = 1 one of 10 000 K has 13 % more of E(BP − RP), one
+of 4000 K 11 % less; of E(J − Ks) it is 1 %.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxcluster.population.bolometric import extinction_polynomial
+
+R_V = 3.1  # of the tables that grids are reddened by
+SUN = np.log10(np.full(1, 5772.0)), np.full(1, 4.44), np.zeros(1)  # log T_eff [K], log g, [M/H]
+
+Draws = Float[np.ndarray, "..."]
+
+
+class Derived(NamedTuple):
+    """A quantity that follows from one parameter."""
+
+    parameter: str
+    unit: str
+    words: str
+    of: Callable[[Draws], Draws]  # of the parameter
+
+
+def colour_excess(a_v: Draws, blue: str, red: str) -> Draws:
+    """E(blue − red) [mag] of a star like the Sun behind A_V [mag].
+
+    Example:
+        >>> colour_excess(np.array([3.1]), "BP", "RP").round(2)
+        array([1.25])
+    """
+    powers = np.asarray(a_v, float)[..., None] ** np.arange(1, 5)
+    of_each = powers @ extinction_polynomial(*SUN, (blue, red))[0]
+    return of_each[..., 0] - of_each[..., 1]
+
+
+DERIVED = {
+    "distance": Derived(
+        "distance_modulus", "pc", "distance", lambda m: 10.0 ** (np.asarray(m) / 5.0 + 1.0)
+    ),
+    "age": Derived("log_age", "Myr", "age", lambda t: 10.0 ** (np.asarray(t) - 6.0)),
+    "e_bv": Derived("a_v", "mag", "E(B − V) = A_V / 3.1", lambda a: np.asarray(a) / R_V),
+    "e_bp_rp": Derived(
+        "a_v", "mag", "E(BP − RP) of a star like the Sun", lambda a: colour_excess(a, "BP", "RP")
+    ),
+    "e_j_ks": Derived(
+        "a_v", "mag", "E(J − Ks) of a star like the Sun", lambda a: colour_excess(a, "J", "Ks")
+    ),
+}
+
+
+def derive(draws: Mapping[str, Draws]) -> dict[str, Draws]:
+    """Return draws of all that follows from these.
+
+    Args:
+        draws: of parameters by name.
+
+    Example:
+        >>> derive({"distance_modulus": np.array([10.0])})
+        {'distance': array([1000.])}
+    """
+    return {
+        name: one.of(draws[one.parameter])
+        for name, one in DERIVED.items()
+        if one.parameter in draws
+    }
