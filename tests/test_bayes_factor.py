@@ -140,6 +140,7 @@ def test_masses_of_members(cluster, tables):
     assert np.all((binary >= 0.0) & (binary <= 1.0 + 1e-6))
 
 
+@pytest.mark.slow
 def test_field_stars_are_no_cluster(tables):
     field = jc.from_table(tables[1])
     result = bayes_factor(
