@@ -276,7 +276,7 @@ OPTIONS = {
     "unknown method": (["--method", "mcmc"], ["--method", "nested"]),
     "too few live points": (["--live", "3"], ["--live"]),
     "unknown columns": (["--columns", "G,BP-XX"], ["BP-XX"]),
-    "unknown column": (["--magnitude-column", "gmag_x"], ["gmag_x"]),
+    "unknown column": (["--column", "G=gmag_x"], ["gmag_x"]),
     "unknown grid": (["--model", "mimo_cmd", "--grid", "absent.dat"], ["absent.dat"]),
 }
 

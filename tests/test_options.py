@@ -66,7 +66,8 @@ BAYES = [
     *(["--method", text] for text in ("", "mcmc", "FAST")),
     *(["--live", text] for text in ("-1", "0", "3")),
     *(["--columns", text] for text in ("", "G", "BP-RP", "G,BP-XX", "G,G", "G,BP-RP-J")),
-    *(["--magnitude-column", text] for text in ("", "nowhere", "source")),
+    *(["--column", text] for text in ("", "G", "G=", "=source", "G=nowhere", "J=source")),
+    ["--column", "G=phot_g_mean_mag", "--column", "G=gmag"],
     *(["--colour-error-floor", text] for text in ("-1", "100", "nan", "inf")),
     *(["--grid", text] for text in ("", "absent.dat", "padova")),
     *(["--max-ruwe", text] for text in ("1.4", "nan", "-1")),  # no such column

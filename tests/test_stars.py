@@ -340,17 +340,47 @@ def test_colour_from_its_bands_and_floor():
     assert 0 < np.sum(floored[:, 1, 1] > plain[:, 1, 1]) < 40
 
 
-def test_magnitude_column():
+def test_a_band_from_another_column():
     frame = gaia().assign(better=lambda f: f.phot_g_mean_mag + 0.01)
-    s = from_table(frame, ("BP-RP", "G"), magnitude_column="better")
+    s = from_table(frame, ("BP-RP", "G"), names={"G": "better"})
     assert_allclose(s.x[:, 1], frame.better)
     assert_allclose(s.noise[:, 1, 1], frame.phot_g_mean_mag_error**2)
-    s = from_table(frame.assign(better_error=0.02), magnitude_column="better")
+    s = from_table(frame.assign(better_error=0.02), names={"G": "better"})
     assert_allclose(s.noise[:, 0, 0], 0.02**2)
-    with pytest.raises(
-        ValueError, match="magnitude_column: looked for bettr; the table has better"
-    ):
-        from_table(frame, magnitude_column="bettr")
+    with pytest.raises(ValueError, match="column of G: looked for bettr; the table has better"):
+        from_table(frame, names={"G": "bettr"})
+    with pytest.raises(ValueError, match="names: J is none of the bands of columns, G, BP-RP"):
+        from_table(frame, names={"J": "better"})
+
+
+def panstarrs(n=30):
+    """As VizieR has it; gmag beside Gaia's Gmag."""
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame({"gmag": rng.uniform(14, 20, n), "Gmag": rng.uniform(14, 20, n)})
+    frame["imag"] = frame.gmag - rng.uniform(0.2, 2.0, n)
+    for band, error in (("g", 0.01), ("i", 0.02)):
+        frame[f"e_{band}mag"] = error * rng.uniform(1, 2, n)
+    return frame
+
+
+def test_bands_of_any_photometric_system():
+    frame = panstarrs()
+    names = {"PS_g": "gmag", "PS_i": "imag"}
+    s = from_table(frame, ("PS_i", "PS_g-PS_i"), names=names)
+    assert_allclose(s.x[:, 0], frame.imag)
+    assert_allclose(s.x[:, 1], frame.gmag - frame.imag)
+    assert_allclose(s.noise[:, 1, 1], frame.e_gmag**2 + frame.e_imag**2)
+    assert_allclose(s.noise[:, 0, 1], -(frame.e_imag**2))
+    renamed = frame.rename(columns={"gmag": "PS_g", "imag": "PS_i", "e_gmag": "e_PS_g"})
+    renamed = renamed.rename(columns={"e_imag": "PS_i_error"})
+    same(from_table(renamed, ("PS_i", "PS_g-PS_i")), s)
+    with pytest.raises(ValueError, match="PS_g-PS_y: looked for PS_g-PS_y, gmag, PS_g, PS_y; "):
+        from_table(frame, ("PS_i", "PS_g-PS_y"), names=names)
+    with pytest.raises(ValueError, match="imag: 30 of 30 values cannot be magnitudes"):
+        from_table(frame.assign(imag=99.0), ("PS_i", "PS_g-PS_i"), names=names)
+    for impossible in ("PS_g-ra", "PS_g-", "-PS_g", "PS_g-PS_i-PS_z", ""):
+        with pytest.raises(ValueError, match="is no band as G, no colour as BP-RP"):
+            from_table(frame, ("PS_i", impossible), names=names)
 
 
 # Cuts
@@ -436,8 +466,9 @@ def test_missing_columns_are_all_named():
         ({"bp_rp": -999.0}, ("BP-RP",), {}, "bp_rp: 40 of 40 .*found -999.*mask fillers"),
         ({"pmra": "1:2"}, ("pmra",), {}, "pmra: expected numbers"),
         ({"pmra_pmdec_corr": 1.5}, ("pmra", "pmdec"), {}, "correlations: 40 of 40 stars"),
-        ({}, ("G", "ks"), {}, "'ks' is not one of G, BP, RP, J, H, Ks"),
-        ({}, ("G", "G-V"), {}, "'G-V' is not one of"),
+        ({}, ("G", "ks"), {}, "ks: looked for ks; the table has nothing near; is Ks meant?"),
+        ({}, ("G", "G-V"), {}, "G-V: looked for G-V, phot_g_mean_mag, Gmag, V; the table has"),
+        ({}, ("G", "G-pmra"), {}, "'G-pmra' is no band as G, no colour as BP-RP, nor one of ra"),
         ({}, ("G", "G"), {}, "one follows from the others"),
         ({}, ("G", "BP", "G-BP"), {}, "one follows from the others"),
         ({}, ("G-G",), {}, "one follows from the others"),
@@ -508,7 +539,7 @@ def test_real_catalogues(data, file, columns, n):
 
 def test_real_values_are_those_of_the_file(data):
     frame = pd.read_parquet(data / "ngc2682/cluster.parquet")
-    s = from_table(frame, magnitude_column="correct_phot_g_mean_mag")
+    s = from_table(frame, names={"G": "correct_phot_g_mean_mag"})
     assert_allclose(s.x[:, 0], frame.correct_phot_g_mean_mag, rtol=1e-6)
     assert_allclose(s.x[:, 1], frame.bp_rp, rtol=1e-6)
     bands = np.hypot(frame.phot_bp_mean_mag_error, frame.phot_rp_mean_mag_error)

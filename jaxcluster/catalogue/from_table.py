@@ -8,7 +8,7 @@ is a linear combination x_c = Σ_s L_cs e_s of sources, so the noise covariance 
 holds for every choice of columns: (G, BP−RP) shares nothing, (Ks, J−Ks) shares −σ²(Ks).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 
 import numpy as np
@@ -20,9 +20,8 @@ from jaxcluster.catalogue.impossible import (
     check_unique,
 )
 from jaxcluster.catalogue.tables import (
+    ASTROMETRIC,
     ASTROMETRY,
-    BANDS,
-    UNITS,
     Reader,
     corrected_excess,
     read_table,
@@ -34,7 +33,7 @@ def from_table(
     source: object,
     columns: Iterable[str] = ("G", "BP-RP"),
     *,
-    magnitude_column: str | None = None,
+    names: Mapping[str, str] | None = None,
     colour_error_floor: float | int = 0.0,
     limits: tuple[float | int, float | int] | None = None,
     max_ruwe: float | int | None = None,
@@ -53,9 +52,10 @@ def from_table(
         source: What `read_table` takes.
         columns: Any of the bands G, BP, RP, J, H, Ks and their colours such as BP-RP or J-Ks [mag],
             ra, dec [deg], parallax [mas], pmra, pmdec [mas/yr], radial_velocity [km/s]. The noise
-            of ra is that of the coordinate itself: the catalogue's divided by cos(dec).
-        magnitude_column: Column to read the first band of `columns` from, for example one corrected
-            for crowding. Its error is ``<magnitude_column>_error``, else the band's.
+            of ra is that of the coordinate itself: the catalogue's divided by cos(dec). Any other
+            name is a band of that name, as isochrones have it: PS_g, PS_g-PS_i.
+        names: Column to read a band from, by band: {"PS_g": "gmag"}, or one corrected for crowding.
+            Its error is ``<column>_error`` (or ``e_<column>`` …), else the band's.
         colour_error_floor: Lower bound on the error of colours [mag].
         limits: Brightest and faintest magnitude of the first band, both included [mag].
         max_ruwe: Largest ruwe; a star without one is dropped.
@@ -77,16 +77,19 @@ def from_table(
     """
     table, columns = read_table(source), tuple(columns)
     _check_columns(columns)
-    first = next((c for c in columns if c in BANDS), None)
-    if first is None and (limits or magnitude_column is not None):
-        raise ValueError(f"limits and magnitude_column need a band in columns, found {columns}")
+    bands = {band for c in columns if c not in ASTROMETRIC for band in c.split("-")}
+    first = next((c for c in columns if c in bands), None)
+    if first is None and limits:
+        raise ValueError(f"limits need a band in columns, found {columns}")
+    if strange := [band for band in names or {} if band not in bands]:
+        raise ValueError(
+            f"names: {', '.join(strange)} is none of the bands of columns, {', '.join(columns)}"
+        )
     if limits and not limits[0] < limits[1]:
         raise ValueError(f"limits: expected (brightest, faintest), found {limits}")
     if not 0 <= colour_error_floor < 1:
         raise ValueError(f"colour_error_floor: expected 0 to 1 mag, found {colour_error_floor:g}")
-    read = Reader(table)
-    if first and magnitude_column is not None:
-        read.prefer(first, magnitude_column)
+    read = Reader(table, bands, names)
 
     x = np.stack([read.value(c) for c in columns], axis=-1)
     terms = [read.sources(c) for c in columns]
@@ -134,7 +137,7 @@ def from_table(
     x, sigma, R = x[keep], sigma[keep], R[keep]
     check_noise({s: name for s, (name, _) in sources.items()}, sigma, R)
     check_unique(table, keep, np.concatenate([x, sigma], axis=1))
-    if magnitude_column is None:  # which may be dereddened, or an absolute magnitude
+    if not names:  # those may be dereddened, or absolute magnitudes
         check_bands(read, columns, keep)
 
     A = L * sigma[:, None, :]
@@ -146,14 +149,15 @@ def from_table(
 
 
 def _check_columns(columns: tuple[str, ...]) -> None:
-    rows = []
+    rows, every = [], sorted({part for c in columns for part in c.split("-")})
     for c in columns:
         a, *b = c.split("-")
-        if c not in UNITS and not (len(b) == 1 and {a, *b} <= set(BANDS)):
+        if not all((a, *b)) or len(b) > 1 or (b and {a, *b} & ASTROMETRIC.keys()):
             raise ValueError(
-                f"columns: {c!r} is not one of {', '.join(UNITS)} or a colour as BP-RP"
+                f"columns: {c!r} is no band as G, no colour as BP-RP, nor one of "
+                f"{', '.join(ASTROMETRIC)}"
             )
-        rows.append([float(s == a) - float(s in b) for s in UNITS])
+        rows.append([float(s == a) - float(s in b) for s in every])
     if not columns or np.linalg.matrix_rank(np.array(rows)) < len(columns):
         raise ValueError(
             f"columns: {columns} are none, or one follows from the others and the noise is singular"

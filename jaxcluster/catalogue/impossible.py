@@ -12,7 +12,7 @@ import numpy as np
 from astropy.table import Table
 from jaxtyping import Bool, Float
 
-from jaxcluster.catalogue.tables import BANDS, UNITS, Reader, source_ids
+from jaxcluster.catalogue.tables import ASTROMETRIC, UNITS, Reader, source_ids
 
 # Magnitudes of the hottest stars less G, in order of wavelength: the bluest colours of the PARSEC
 # grid at any age and [M/H].
@@ -37,7 +37,8 @@ def check_noise(names: dict[str, str], sigma: Float[np.ndarray, "n s"], R: np.nd
                 f"{name}: {bad} of {len(errors)} stars have an error that is not positive and "
                 "finite; mask those values (the stars are dropped and counted) or correct them"
             )
-        if source.split("-")[0] in BANDS and (median := np.median(errors)) > 1:
+        band = source.split("-")[0] not in ASTROMETRIC
+        if band and (median := np.median(errors)) > 1:
             raise ValueError(
                 f"{name}: the errors of {source} of {len(errors)} stars have a median of "
                 f"{median:.3g} mag, expected less than 1; if they are in mmag or per cent, give "

@@ -3,7 +3,7 @@
 import difflib
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ BANDS = ("G", "BP", "RP", "J", "H", "Ks")
 _FLUXES = {b: (f"phot_{b.lower()}_mean_flux", f"F{b}") for b in ("G", "BP", "RP")}
 _RATIOS = ("{}_over_error", "R{}")  # of flux and its error
 _ERRORS = ("{}_error", "e_{}", "{}_err", "err_{}", "{}sigcom")
-UNITS = {b: u.mag for b in BANDS} | {
+ASTROMETRIC = {
     "ra": u.deg,
     "dec": u.deg,
     "parallax": u.mas,
@@ -49,6 +49,7 @@ UNITS = {b: u.mag for b in BANDS} | {
     "pmdec": u.mas / u.yr,
     "radial_velocity": u.km / u.s,
 }
+UNITS = {b: u.mag for b in BANDS} | ASTROMETRIC
 # Gaia's order of the five parameters, with VizieR's short names: pmra_pmdec_corr is pmRApmDEcor.
 ASTROMETRY = {"ra": "RA", "dec": "DE", "parallax": "Plx", "pmra": "pmRA", "pmdec": "pmDE"}
 
@@ -131,18 +132,21 @@ class Reader:
 
     Args:
         table: The table to read.
+        bands: Those beside `BANDS`, of any photometric system.
+        names: Column to read a band from, its error too if it has one, by band.
     """
 
-    def __init__(self, table: Table):
+    def __init__(
+        self, table: Table, bands: Iterable[str] = (), names: Mapping[str, str] | None = None
+    ):
         self.table = table
+        self.bands = {*BANDS, *bands}
         self.names = dict(_NAMES)
         self.absent: dict[str, str] = {}
-
-    def prefer(self, band: str, magnitude_column: str) -> None:
-        """Reads a band from this column, its error too if it has one."""
-        self.names[band] = (magnitude_column, *_NAMES[band])
-        if _find(self.table, [magnitude_column]) is None:
-            self.missing("magnitude_column", [magnitude_column])
+        for band, name in (names or {}).items():
+            self.names[band] = (name, *_NAMES.get(band, (band,)))
+            if _find(self.table, [name]) is None:
+                self.missing(f"column of {band}", [name])
 
     def column(self, entry: str) -> str | None:
         """The column an entry is read from, None if the table has none."""
@@ -174,13 +178,13 @@ class Reader:
         names = self.names.get(entry, (entry,))
         name = _find(self.table, names)
         if name is None:
-            bands = [self.names[band] for band in (a, *b)] if b else []
+            bands = [self.names.get(band, (band,)) for band in (a, *b)] if b else []
             if b and all(_find(self.table, band) for band in bands):
                 return self.value(a) - self.value(b[0])
             return self.missing(entry, [*names, *(n for band in bands for n in band)])
-        values = self.numbers(name, UNITS.get(a))
+        values = self.numbers(name, u.mag if a in self.bands else UNITS.get(a))
         cannot = (values < -30) | (values > 40)
-        if a in BANDS and cannot.any():
+        if a in self.bands and cannot.any():
             raise ValueError(
                 f"{name}: {cannot.sum()} of {len(values)} values cannot be magnitudes (found "
                 f"{values[cannot][0]:g}, expected -30 to 40); give magnitudes, not fluxes, and "
@@ -193,7 +197,7 @@ class Reader:
         parts = entry.split("-")
         found = {part: self.error(part) for part in parts}
         if None in found.values():
-            looked = [f"{n}_error" for part in parts for n in self.names[part]]
+            looked = [f"{n}_error" for part in parts for n in self.names.get(part, (part,))]
             looked += [f"{n}_over_error" for part in parts for n in _FLUXES.get(part, ())]
             found = {entry: self.error(entry) or ("", self.missing(f"error of {entry}", looked))}
         return {p: (c, *f) for (p, f), c in zip(found.items(), (1.0, -1.0), strict=False) if f}
@@ -249,7 +253,9 @@ class Reader:
         names, present = list(names), {_plain(c): c for c in self.table.colnames}
         near = [m for n in names for m in difflib.get_close_matches(_plain(n), present, 2, 0.7)]
         near = ", ".join(dict.fromkeys(present[m] for m in near)) or "nothing near"
-        self.absent[what] = f"looked for {', '.join(names)}; the table has {near}"
+        other = [n for n in UNITS if n.casefold() == what.casefold() and n != what]
+        meant = f"; is {other[0]} meant?" if other else ""
+        self.absent[what] = f"looked for {', '.join(names)}; the table has {near}{meant}"
         return np.full(len(self.table), np.nan)
 
     def raise_absent(self) -> None:

@@ -13,6 +13,7 @@ from jaxcluster.cli.batch import batch
 from jaxcluster.cli.king import king
 from jaxcluster.cli.members import members, merge
 from jaxcluster.cli.options import (
+    ColumnNames,
     Columns,
     FieldTable,
     Floor,
@@ -20,7 +21,6 @@ from jaxcluster.cli.options import (
     Json,
     Limits,
     Live,
-    MagnitudeColumn,
     MaxExcess,
     MaxRuwe,
     Method,
@@ -36,7 +36,7 @@ from jaxcluster.cli.options import (
     start,
 )
 from jaxcluster.cli.shown import print_summary
-from jaxcluster.cli.typed import magnitude_limits, priors, settings
+from jaxcluster.cli.typed import column_names, magnitude_limits, priors, settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -83,7 +83,7 @@ def bayes_factor_command(
     method: Method = "fast",
     live: Live = 400,
     columns: Columns = "G,BP-RP",
-    magnitude_column: MagnitudeColumn = None,
+    column: ColumnNames = None,
     colour_error_floor: Floor = 0.0,
     limits: Limits = None,
     prior: Prior = None,
@@ -126,7 +126,7 @@ def bayes_factor_command(
             sample,
             others,
             columns=columns.split(","),
-            magnitude_column=magnitude_column,
+            names=column_names(column or []),
             colour_error_floor=colour_error_floor,
             max_ruwe=max_ruwe,
             max_excess=max_excess,
@@ -156,7 +156,7 @@ def fit(
     method: Method = "nuts",
     live: Live = 400,
     columns: Columns = "G,BP-RP",
-    magnitude_column: MagnitudeColumn = None,
+    column: ColumnNames = None,
     colour_error_floor: Floor = 0.0,
     limits: Limits = None,
     out: Out = None,
@@ -174,7 +174,7 @@ def fit(
             table,
             field=field,
             columns=columns.split(","),
-            magnitude_column=magnitude_column,
+            names=column_names(column or []),
             colour_error_floor=colour_error_floor,
             limits=magnitude_limits(limits),
             sampler=sampler_of(method, live, None if out is None else out / CHECKPOINT),

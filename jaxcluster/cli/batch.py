@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jaxcluster.cli.options import (
+    ColumnNames,
     Columns,
     Floor,
     Grid,
     Limits,
-    MagnitudeColumn,
     MaxExcess,
     MaxRuwe,
     ModelFile,
@@ -23,7 +23,7 @@ from jaxcluster.cli.options import (
     screen,
     start,
 )
-from jaxcluster.cli.typed import magnitude_limits, priors
+from jaxcluster.cli.typed import column_names, magnitude_limits, priors
 
 
 def batch(
@@ -85,7 +85,7 @@ def batch(
         ),
     ] = False,
     columns: Columns = "G,BP-RP",
-    magnitude_column: MagnitudeColumn = None,
+    column: ColumnNames = None,
     colour_error_floor: Floor = 0.0,
     limits: Limits = None,
     prior: Prior = None,
@@ -114,7 +114,7 @@ def batch(
         "confirm_nulls": confirm_nulls,
         "parallax_prior": parallax_prior,
         "columns": tuple(columns.split(",")),
-        "magnitude_column": magnitude_column,
+        "names": column_names(column or []),
         "colour_error_floor": colour_error_floor,
         "max_ruwe": max_ruwe,
         "max_excess": max_excess,

@@ -27,10 +27,18 @@ Live = Annotated[
     int, typer.Option(help="Live points, where nested samples; error of ln Z ∝ live^-½.")
 ]
 Columns = Annotated[
-    str, typer.Option(help="What to read of the table: magnitude and colour, G,BP-RP or Ks,J-Ks …")
+    str,
+    typer.Option(
+        help="What to read of the table: magnitude and colour, G,BP-RP or Ks,J-Ks, or bands that "
+        "the isochrones of --grid have, PS_g,PS_g-PS_i."
+    ),
 ]
-MagnitudeColumn = Annotated[
-    str | None, typer.Option(help="Column of the magnitude, e.g. correct_phot_g_mean_mag.")
+ColumnNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        help="BAND=NAME: column of a band, e.g. G=correct_phot_g_mean_mag or PS_g=gmag.",
+    ),
 ]
 Floor = Annotated[float, typer.Option(help="Least colour error [mag].")]
 Limits = Annotated[

@@ -51,6 +51,23 @@ def position(option: str, text: str | None) -> tuple[float, float] | None:
     return ra, dec
 
 
+def column_names(items: list[str]) -> dict[str, str]:
+    """Read BAND=NAME of each item.
+
+    Raises:
+        ValueError: an item that is not that, or a band that comes twice.
+    """
+    found: dict[str, str] = {}
+    for item in items:
+        band, separator, name = (part.strip() for part in item.partition("="))
+        if not separator or not band or not name:
+            raise ValueError(f"--column {item!r}: expected BAND=NAME, such as PS_g=gmag")
+        if band in found:
+            raise ValueError(f"--column {item!r}: {band} is read from {found[band]} already")
+        found[band] = name
+    return found
+
+
 def priors(items: list[str]) -> dict[str, Any]:
     """Read NAME=DISTRIBUTION of each item.
 

@@ -9,7 +9,7 @@ speaks against it.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -41,7 +41,7 @@ def bayes_factor(
     field: Any,
     *,
     columns: Sequence[str] = ("G", "BP-RP"),
-    magnitude_column: str | None = None,
+    names: Mapping[str, str] | None = None,
     colour_error_floor: float = 0.0,
     max_ruwe: float | None = None,
     max_excess: float | None = None,
@@ -59,7 +59,7 @@ def bayes_factor(
         sample: the candidate's stars: a table or its path, or `Stars` of (magnitude, colour).
         field: field stars of the same kind, best from outside the sample.
         columns: magnitude and colour to read from tables.
-        magnitude_column: see `from_table`, as the next three.
+        names: see `from_table`, as the next three.
         colour_error_floor: least error of colours [mag].
         max_ruwe: of tables' stars.
         max_excess: of tables' stars [σ].
@@ -91,7 +91,7 @@ def bayes_factor(
     build = load_model(model) if isinstance(model, str) else model
     reading: dict[str, Any] = {
         "columns": tuple(columns),
-        "magnitude_column": magnitude_column,
+        "names": names,
         "colour_error_floor": colour_error_floor,
         "max_ruwe": max_ruwe,
         "max_excess": max_excess,

@@ -1,7 +1,7 @@
 """Sample any model of a table's stars."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -77,7 +77,7 @@ def fit(
     *,
     field: Any = None,
     columns: Sequence[str] = ("G", "BP-RP"),
-    magnitude_column: str | None = None,
+    names: Mapping[str, str] | None = None,
     colour_error_floor: float = 0.0,
     limits: tuple[float, float] | None = None,
     sampler: Callable[..., Posterior] = nuts,
@@ -92,7 +92,7 @@ def fit(
         sample: table, path or `Stars`.
         field: of field stars; the model's options then have their density and the limits.
         columns: to read from tables.
-        magnitude_column: see `from_table`.
+        names: see `from_table`.
         colour_error_floor: least error of colours [mag].
         limits: magnitudes between which stars are taken, where there is a field.
         sampler: `nuts`, `fast`, `nested` or one with options filled in.
@@ -110,7 +110,7 @@ def fit(
     begin = time.process_time()
     reading: dict[str, Any] = {
         "columns": tuple(columns),
-        "magnitude_column": magnitude_column,
+        "names": names,
         "colour_error_floor": colour_error_floor,
     }
     table, stars = read_stars(sample, reading)
