@@ -13,8 +13,11 @@ from jaxcluster.population.parsers import parse
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "isochrone_files"
 # file: (columns of [M/H], age, initial mass, first band; bands)
 PARSEC = {
-    "parsec_cmd3.3_gaiaDR1.dat": (11, ("G", "BP", "RP")),
-    "parsec_cmd3.4_gaiaDR2_2mass.dat": (28, ("G", "BP", "RP", "B_T", "V_T", "J", "H", "Ks")),
+    "parsec_cmd3.3_gaiaDR1.dat": (11, ("G_DR1", "BP_DR1", "RP_DR1")),
+    "parsec_cmd3.4_gaiaDR2_2mass.dat": (
+        28,
+        ("G_DR2", "BP_DR2", "RP_DR2", "B_T", "V_T", "J", "H", "Ks"),
+    ),
     "parsec_cmd3.7_gaiaEDR3.dat": (28, ("G", "BP", "RP")),
 }
 MIST, BASTI = "mist_v1.2_panstarrs.iso.cmd", "basti_300Myr_gaiaDR3.isc"
@@ -230,13 +233,13 @@ def test_mist_with_several_gaia_releases_ages_and_alpha(tmp_path):
     path = tmp_path / "grid.iso.cmd"
     path.write_text(mist_text(alpha="0.40"))
     grid = read_isochrones(path, extinction={"D51": 1.1})
-    assert grid.bands == ("G", "Ks", "D51")
+    assert grid.bands == ("G_DR2Rev", "G", "Ks", "D51")
     assert grid.log_age == (9.0, 9.1)
     # Salaris et al. 1993, their example [α/Fe] = 0.4: [M/H] - [Fe/H] = 0.29
     assert grid.metallicity[0] + 0.5 == pytest.approx(0.29, abs=0.01)
     found = at_node(grid, grid.metallicity[0], 9.1)
     assert len(found) == 808 - 300 + 1
-    np.testing.assert_allclose(found[-1, 1:3], [1 - 8.08, 2 - 8.08])
+    np.testing.assert_allclose(found[-1, 1:4], [-8.08, 1 - 8.08, 2 - 8.08])
     assert grid.name == "grid"
 
 

@@ -81,7 +81,7 @@ def batch(
         typer.Option(
             "--confirm-nulls",
             help="Confirm log10 BF < 0 by a second search too, as bayes-factor does: twice the "
-            "time, for an error of 0.03 instead of 0.15.",
+            "time, for an error of 0.03 instead of 0.1.",
         ),
     ] = False,
     columns: Columns = "G,BP-RP",

@@ -117,7 +117,7 @@ def vet(
         live: points of nested sampling, where that is needed.
         confirm_nulls: whether a candidate that the field alone explains better has its evidence
             confirmed by a second search, as every other has (`importance`): twice the cost for an
-            error of 0.03 in log10 BF where it is 0.15.
+            error of 0.03 in log10 BF where it is 0.1.
         picture: whether to draw a small colour-magnitude diagram, `cmd_png`.
         parameters: of the model, or `derived` from them, whose quantiles are told.
         **options: of `bayes_factor`, such as `model`, and of the model.

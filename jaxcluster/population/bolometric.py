@@ -29,7 +29,10 @@ def _interpolate(name: str, log_teff, log_g, metallicity, bands: tuple[str, ...]
     """Tensor-product cubic in (log T_eff, log g, [M/H]) of one of the stored arrays."""
     unknown = [b for b in bands if b not in BANDS]
     if unknown:
-        raise ValueError(f"no bolometric corrections for {unknown}; the bands are {list(BANDS)}")
+        raise ValueError(
+            f"no bolometric corrections for {', '.join(unknown)}, only for {', '.join(BANDS)}; for "
+            "others take a file of isochrones that has them, --grid FILE"
+        )
     table = _table()
     values = table[name][..., [BANDS.index(b) for b in bands]].astype(float)
     log_teff, log_g, metallicity = np.broadcast_arrays(log_teff, log_g, metallicity)

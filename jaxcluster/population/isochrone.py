@@ -145,8 +145,10 @@ class IsochroneGrid(eqx.Module):
         missing = [b for b in bands if b not in self.bands]
         if missing:
             raise ValueError(
-                f"grid {self.name} has no band {missing}; it has {list(self.bands)}. "
-                "Choose --bands of these, or another --grid"
+                f"grid {self.name} has no band {', '.join(missing)}; it has "
+                f"{', '.join(self.bands)}. Take another --grid, or read the table in these bands, "
+                "if its passbands are theirs: --columns …, with --column BAND=NAME where a column "
+                "has another name"
             )
         index = np.array([self.bands.index(b) for b in bands])
         return dataclasses.replace(self, magnitudes=self.magnitudes[..., index, :], bands=bands)

@@ -34,6 +34,8 @@ class PublishedIsochrone(NamedTuple):
     magnitudes: dict[str, Float[np.ndarray, " r"]]  # absolute, in the file's system
 
 
+_PRESENT = ("EDR3", "DR3")  # Gaia's releases whose passbands are called G, BP, RP
+
 _Columns = dict[str, Float[np.ndarray, " r"]]
 
 
@@ -64,7 +66,7 @@ def parse(path: Path) -> list[PublishedIsochrone]:
             f"{path}: the magnitudes include extinction, Av = {reddened[1]}; expected Av = 0. "
             "Download the file again without it: the grid adds its own"
         )
-    isochrones = list(known[0](path, text))
+    isochrones = [_of_release(isochrone, text) for isochrone in known[0](path, text)]
     if not isochrones:
         raise ValueError(f"{path}: a header but no rows; download it again")
     return isochrones
@@ -132,16 +134,36 @@ def _isochrone(
                 f"log age = {node[1]:g}; remove these rows"
             )
     eep, mass, log_teff, log_g = (columns[name] for name in names.split())
-    # A later column replaces an earlier one: MIST writes the older Gaia releases first.
     magnitudes = {_band(band): columns[band] for band in bands}
     return PublishedIsochrone(family, *node, eep.astype(int), mass, log_teff, log_g, magnitudes)
 
 
 def _band(column: str) -> str:
-    """The project's name: Gmag, G_BPmag, Gaia_G_EDR3, G_BPftmag, 2MASS_Ks → G, BP, G, BP, Ks."""
+    """The project's name: Gmag, G_BPmag, G_BPftmag, 2MASS_Ks → G, BP, BP, Ks.
+
+    Of Gaia's in MIST: Gaia_G_EDR3 → G, Gaia_G_DR2Rev → G_DR2Rev.
+    """
     column = column.removesuffix("mag")
-    found = re.fullmatch(r"Gaia_(G|BP|RP)_\w+|2MASS_(J|H|Ks)|G_(BP|RP)(?:ft)?", column)
+    if gaia := re.fullmatch(r"Gaia_(G|BP|RP)_(\w+)", column):
+        return gaia[1] if gaia[2] in _PRESENT else f"{gaia[1]}_{gaia[2]}"
+    found = re.fullmatch(r"2MASS_(J|H|Ks)|G_(BP|RP)(?:ft)?", column)
     return next(filter(None, found.groups())) if found else column
+
+
+def _of_release(isochrone: PublishedIsochrone, text: str) -> PublishedIsochrone:
+    """Name Gaia's bands by the release that the header names, unless it is the present one."""
+    found = re.search(r"^#.*\bGaia(?:'s)?[ -](E?DR\d)", text, re.MULTILINE | re.IGNORECASE)
+    if found is None or (release := found[1].upper()) in _PRESENT:
+        return isochrone
+    names = {band: f"{band}_{release}" for band in ("G", "BP", "RP")}
+    magnitudes = {names.get(band, band): m for band, m in isochrone.magnitudes.items()}
+    return isochrone._replace(magnitudes=magnitudes)
+
+
+def without_release(band: str) -> str:
+    """The band whose extinction this one has, nearly: G of G_DR1 and G_DR2Rev."""
+    found = re.fullmatch(r"(G|BP|RP)_(?:E?DR\d|MAW)\w*", band)
+    return found[1] if found else band
 
 
 def _parsec(path: Path, text: str) -> Iterator[PublishedIsochrone]:

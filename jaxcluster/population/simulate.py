@@ -44,8 +44,8 @@ def gaia_error(magnitude: Float[np.ndarray, " n"], band: str) -> Float[np.ndarra
     return np.hypot(floor, scale * 10.0 ** (slope * (np.asarray(magnitude) - 16.0)))
 
 
-def _population(rng, n, isochrone: Isochrone, parameters) -> dict[str, np.ndarray]:
-    """True magnitudes [n, 3] of n systems, with masses and mass ratios."""
+def draw_systems(rng, n, isochrone: Isochrone, parameters) -> dict[str, np.ndarray]:
+    """True magnitudes [n, b] of n systems, with masses and mass ratios."""
     mass = np.asarray(isochrone.initial_mass)
     magnitudes = np.asarray(isochrone.magnitudes) + parameters["distance_modulus"]
     function = MassFunction((parameters["mass_slope"],))
@@ -159,7 +159,7 @@ def _disc(rng, grid: IsochroneGrid, n_populations: int = 150, distances=(0.0, 8.
 def _field_stars(rng, n: int, populations: list, limits) -> Table:
     def draw(batch):
         each = batch // len(populations) + 1
-        parts = [_population(rng, each, *population) for population in populations]
+        parts = [draw_systems(rng, each, *one) for one in populations]
         stars = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
         return _observe(rng, stars, 0.0)
 
@@ -198,7 +198,7 @@ def simulate_cluster(
     isochrone = grid.isochrone(parameters["log_age"], parameters["metallicity"], parameters["a_v"])
 
     def draw(batch):
-        stars = _population(rng, batch, isochrone, parameters)
+        stars = draw_systems(rng, batch, isochrone, parameters)
         return _observe(rng, stars, parameters["model_scatter"])
 
     cluster = _limited(rng, n - n_field, limits, draw)
