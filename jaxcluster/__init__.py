@@ -36,6 +36,7 @@ from jaxcluster.inference.nested import nested
 from jaxcluster.inference.nuts import nuts
 from jaxcluster.inference.posterior import Posterior
 from jaxcluster.inference.priors import supported, within
+from jaxcluster.jobs.across_grids import AcrossGrids
 from jaxcluster.jobs.batch import batch
 from jaxcluster.jobs.bayes_factor import bayes_factor
 from jaxcluster.jobs.fit import fit
@@ -66,6 +67,7 @@ __all__ = [
     "AbstractDensity",
     "AbstractMixture",
     "AbstractProfile",
+    "AcrossGrids",
     "ClusterOnSky",
     "ElsonFallFreeman",
     "ErrorModel",

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import jax
@@ -12,12 +13,14 @@ from scipy.special import logsumexp
 from scipy.stats import chisquare
 
 import jaxcluster as jc
+from jaxcluster.cli.shown import print_across_grids
 from jaxcluster.field.mismatch import compare
 from jaxcluster.figures import cmd as plot
 from jaxcluster.figures import corner
 from jaxcluster.figures import run as plot_run
 from jaxcluster.inference.evidence import insertion_ranks, integrate, live_counts
 from jaxcluster.inference.posterior import Posterior, from_groups
+from jaxcluster.jobs.across_grids import AcrossGrids
 from jaxcluster.jobs.bayes_factor_result import BayesFactor
 
 LIMITS = (10.0, 18.0)
@@ -213,6 +216,40 @@ def test_the_thick_isochrone_is_of_a_draw(result):
     *_, single, _ = [line for line in ax.lines if len(line.get_xdata()) > 100]
     expected = plot.sequence(result)(two.likeliest)
     np.testing.assert_allclose(single.get_ydata(), expected[:, 0])
+
+
+def shifted(result, by, log_evidence):
+    """The same with ages that much larger, as another grid would say."""
+    draws = {name: values[None] for name, values in result.posterior.draws.items()}
+    groups = {"posterior": {**draws, "log_age": draws["log_age"] + by}}
+    posterior = Posterior(from_groups(groups))
+    posterior.record.update(result.posterior.record)
+    posterior.record.update(log_evidence=log_evidence)
+    return replace(result, posterior=posterior)
+
+
+def test_grids_side_by_side(result, tmp_path):
+    two = AcrossGrids({"a": shifted(result, 0.0, -10.0), "b": shifted(result, 0.3, -11.0)})
+    assert two.by_evidence == pytest.approx({"a": 1 / (1 + np.exp(-1)), "b": 1 / (1 + np.e)})
+    age = np.median(result.posterior.draws["log_age"])
+    equal, weighed = two.combined()["log_age"], two.combined(two.by_evidence)["log_age"]
+    # widths are 0.01: each half of the draws is about its own grid's age
+    assert equal["systematic"] == pytest.approx(0.15)
+    assert equal["q16"] == pytest.approx(age, abs=0.03)
+    assert equal["q84"] == pytest.approx(age + 0.3, abs=0.03)
+    assert weighed["median"] == pytest.approx(age, abs=0.03)
+    assert two.combined()["a_v"]["systematic"] == 0.0
+    two.write(tmp_path)
+    table = Table.read(tmp_path / "parameters.ecsv")
+    row = table[table["parameter"] == "age"][0]
+    assert row["unit"] == "Myr"
+    assert row["b"] / row["a"] == pytest.approx(10.0**0.3)
+    assert json.loads((tmp_path / "summary.json").read_text())["weights_by_evidence"]["a"] > 0.7
+    print_across_grids(two.summary())
+    with pytest.raises(ValueError, match="found 1 grid, expected two or more"):
+        AcrossGrids({"a": result})
+    with pytest.raises(ValueError, match="grids of different stars"):
+        AcrossGrids({"a": result, "b": replace(result, stars=result.stars[np.arange(5)])})
 
 
 def test_another_density_has_no_isochrone(result):

@@ -4,29 +4,25 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from jaxcluster.cli.batch import batch
+from jaxcluster.cli.bayes_factor import bayes_factor
 from jaxcluster.cli.king import king
 from jaxcluster.cli.members import members, merge
 from jaxcluster.cli.options import (
     ColumnNames,
     Columns,
-    FieldTable,
     Floor,
     Grid,
     Json,
     Limits,
     Live,
-    MaxExcess,
-    MaxRuwe,
     Method,
-    ModelFile,
     Out,
-    Prior,
     Seed,
     Table,
     emit,
@@ -36,7 +32,7 @@ from jaxcluster.cli.options import (
     start,
 )
 from jaxcluster.cli.shown import print_summary
-from jaxcluster.cli.typed import column_names, magnitude_limits, priors, settings
+from jaxcluster.cli.typed import column_names, magnitude_limits, settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -64,84 +60,7 @@ app.command()(members)
 app.command()(merge)
 app.command()(king)
 app.command()(batch)
-
-
-@app.command("bayes-factor")
-def bayes_factor_command(
-    cluster: Table,
-    field: FieldTable = None,
-    field_from_members: Annotated[
-        bool,
-        typer.Option(
-            "--field-from-members",
-            help="TABLE is what `members` wrote: P ≥ 0.5 is the sample, P < 0.1 of like parallax "
-            "and proper motion its field.",
-        ),
-    ] = False,
-    model: ModelFile = "mimo_cmd",
-    seed: Seed = 0,
-    method: Method = "fast",
-    live: Live = 400,
-    columns: Columns = "G,BP-RP",
-    column: ColumnNames = None,
-    colour_error_floor: Floor = 0.0,
-    limits: Limits = None,
-    prior: Prior = None,
-    grid: Grid = "parsec",
-    max_ruwe: MaxRuwe = None,
-    max_excess: MaxExcess = None,
-    out: Out = None,
-    as_json: Json = False,
-) -> None:
-    """Bayes factor of cluster + field against field alone, with posterior and members.
-
-    The field should be stars from outside the sample that went through the same selection.
-    log10 BF > 2 is the published threshold (Li, Li & Shao 2025). A field from members is what an
-    astrometric selection left over, cut to the sample's parallax, and not quite what it let
-    through: for a claim, put random fields through the same `members` and `bayes-factor`.
-    """
-    start()
-    from jaxcluster.inference.samplers import sampler_of
-    from jaxcluster.jobs.bayes_factor import bayes_factor
-    from jaxcluster.jobs.results import CHECKPOINT
-
-    with errors(out), progress() as say:
-        sample: Any = cluster
-        if field_from_members:
-            from jaxcluster.jobs.split import split
-
-            if field is not None:
-                raise ValueError(
-                    "--field-from-members: the field is in the table; leave --field out"
-                )
-            sample, others = split(cluster)
-        elif (others := field) is None:
-            raise ValueError("--field: expected a table of field stars, or --field-from-members")
-        options: dict[str, Any] = {}
-        if prior:
-            options["prior"] = priors(prior)
-        if grid != "parsec" or model == "mimo_cmd":
-            options["grid"] = grid
-        result = bayes_factor(
-            sample,
-            others,
-            columns=columns.split(","),
-            names=column_names(column or []),
-            colour_error_floor=colour_error_floor,
-            max_ruwe=max_ruwe,
-            max_excess=max_excess,
-            limits=magnitude_limits(limits),
-            model=model,
-            sampler=sampler_of(method, live, None if out is None else out / CHECKPOINT),
-            key=seed,
-            progress=say,
-            **options,
-        )
-        summary = result.summary()
-        if out is not None:
-            say(f"writing {out}")
-            result.save(out)
-    emit(summary, as_json, print_summary)
+app.command("bayes-factor")(bayes_factor)
 
 
 @app.command()

@@ -68,6 +68,38 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
         out.print(f"[bold yellow]field:[/] {summary['field_flag']}")
 
 
+def print_across_grids(summary: dict[str, Any]) -> None:
+    """Print what several grids of isochrones say of one candidate."""
+    out, grids = Console(highlight=False), summary["grids"]
+    weights = summary["weights_by_evidence"] or {}
+    for grid, each in grids.items():
+        if each["log10_bayes_factor"] is None:
+            out.print(f"{grid}: no Bayes factor: {each['why_no_evidence']}")
+            continue
+        out.print(
+            f"{grid}: log10 BF [bold]{each['log10_bayes_factor']:.2f} ± "
+            f"{each['log10_bayes_factor_total_error']:.2f}[/], ln Z = {each['log_evidence']:.2f} ± "
+            f"{each['log_evidence_error']:.2f}, weight by evidence {weights[grid]:.2g}"
+        )
+        for flag in ("sampling_flag", "prior_flag", "input_flag", "field_flag"):
+            if each.get(flag):
+                out.print(f"[bold yellow]{grid}:[/] {each[flag]}", soft_wrap=True)
+    table = Table("parameter", "median", "16 %", "84 %", "± grids", *grids)
+    units = summary["units"]
+    for name, row in summary["combined"].items():
+        cells = [_number(row[k]) for k in ("median", "q16", "q84", "systematic")]
+        own = [{**each["parameters"], **each["derived"]}[name]["median"] for each in grids.values()]
+        unit = f" [{units[name]}]" if name in units else ""
+        table.add_row(escape(name + unit), *cells, *map(_number, own))
+    out.print(table)
+    out.print(
+        "median and interval: all grids with equal weights; ± grids: half the distance between "
+        "their medians. Weights by evidence say which isochrones have the smaller residuals, and "
+        "little of which are right",
+        soft_wrap=True,
+    )
+
+
 def _number(value: float) -> str:
     """Four digits after the point, fewer of large ones."""
     return f"{value:.4f}" if abs(value) < 100.0 else f"{value:.1f}"
