@@ -47,7 +47,7 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
     table = Table("parameter", "median", "16 %", "84 %", "prior", *(["truth"] if truth else []))
     units, derived = summary.get("units", {}), summary.get("derived", {})
     for name, row in {**summary["parameters"], **derived}.items():
-        cells = [_number(row[k]) for k in ("median", "q16", "q84")]
+        cells = _numbers([row[k] for k in ("median", "q16", "q84")])
         cells.append(summary["priors"].get(name.split("[")[0], ""))
         if truth:
             cells.append(f"{truth[name]:.4f}" if name in truth else "")
@@ -87,10 +87,10 @@ def print_across_grids(summary: dict[str, Any]) -> None:
     table = Table("parameter", "median", "16 %", "84 %", "± grids", *grids)
     units = summary["units"]
     for name, row in summary["combined"].items():
-        cells = [_number(row[k]) for k in ("median", "q16", "q84", "systematic")]
         own = [{**each["parameters"], **each["derived"]}[name]["median"] for each in grids.values()]
+        values = [row[k] for k in ("median", "q16", "q84", "systematic")]
         unit = f" [{units[name]}]" if name in units else ""
-        table.add_row(escape(name + unit), *cells, *map(_number, own))
+        table.add_row(escape(name + unit), *_numbers([*values, *own]))
     out.print(table)
     out.print(
         "median and interval: all grids with equal weights; ± grids: half the distance between "
@@ -100,6 +100,7 @@ def print_across_grids(summary: dict[str, Any]) -> None:
     )
 
 
-def _number(value: float) -> str:
-    """Four digits after the point, fewer of large ones."""
-    return f"{value:.4f}" if abs(value) < 100.0 else f"{value:.1f}"
+def _numbers(values: list[float]) -> list[str]:
+    """Four digits after the point, one where they are large."""
+    digits = 4 if max(map(abs, values)) < 100.0 else 1
+    return [f"{value:.{digits}f}" for value in values]
