@@ -217,7 +217,8 @@ def _found(result: BayesFactor, parameters: Sequence[str]) -> dict[str, Any]:
     row = {name: summary[name] for name in (*COUNTS, *NUMBERS) if name in summary}
     row["bright"], row["faint"] = summary["limits"]
     known = {**summary["parameters"], **summary["derived"]}
-    if lacking := [name for name in parameters if name not in known and name not in PARAMETERS]:
+    lacking = [name for name in parameters if name not in known]
+    if lacking and tuple(parameters) != PARAMETERS:  # those that nobody asked for may lack
         raise ValueError(
             f"parameters: the model has no {', '.join(lacking)}; its are {', '.join(known)}"
         )
