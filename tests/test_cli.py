@@ -12,6 +12,7 @@ from astropy.table import Table
 from typer.testing import CliRunner
 
 from jaxcluster.cli.app import app
+from jaxcluster.cli.shown import print_summary
 
 BLOB = """
 import jax.numpy as jnp
@@ -401,3 +402,33 @@ def test_check_in_a_process_of_its_own(tmp_path):
     report = json.loads(done.stdout)
     assert report["precision"] == "float64"
     assert report["self_test"].startswith("passed")
+
+
+def test_priors_and_truths_fit_into_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    names = {"distance_modulus": "mag", "log_age": "log10(yr)", "model_scatter": "mag"}
+    row = {"median": -10.1234, "q16": -10.2234, "q84": -10.0234}
+    summary = {
+        "parameters": dict.fromkeys(names, row),
+        "derived": {"age": dict.fromkeys(row, 12345.678)},
+        "units": {**names, "age": "Myr"},
+        "priors": dict.fromkeys(names, "LogUniform(0.003,0.2)"),
+        "method": "importance",
+        "evaluations": 1,
+        "cpu_seconds": 1.0,
+        "compile_seconds": 1.0,
+    }
+    print_summary(summary, truth=dict.fromkeys(names, 10.7))
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    (line,) = [line for line in shown.splitlines() if line.startswith("distance_modulus [mag]")]
+    assert line.split()[2:] == [
+        "-10.1235",
+        "-10.2234",
+        "-10.0234",
+        "LogUniform(0.003,0.2)",
+        "10.7000",
+    ]
+    assert "age [Myr]" in shown
+    assert "12345.7" in shown

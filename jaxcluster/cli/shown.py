@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -44,7 +45,7 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
         some = summary.get("n_members")
         members = "" if some is None else f", {some} members with P > 0.5"
         out.print(f"{summary['n_stars']} stars{members}")
-    table = Table("parameter", "median", "16 %", "84 %", "prior", *(["truth"] if truth else []))
+    table = _table("parameter", "median", "16 %", "84 %", "prior", *(["truth"] if truth else []))
     units, derived = summary.get("units", {}), summary.get("derived", {})
     for name, row in {**summary["parameters"], **derived}.items():
         cells = _numbers([row[k] for k in ("median", "q16", "q84")])
@@ -84,7 +85,7 @@ def print_across_grids(summary: dict[str, Any]) -> None:
         for flag in ("sampling_flag", "prior_flag", "input_flag", "field_flag"):
             if each.get(flag):
                 out.print(f"[bold yellow]{grid}:[/] {each[flag]}", soft_wrap=True)
-    table = Table("parameter", "median", "16 %", "84 %", "± grids", *grids)
+    table = _table("parameter", "median", "16 %", "84 %", "± grids", *grids)
     units = summary["units"]
     for name, row in summary["combined"].items():
         own = [{**each["parameters"], **each["derived"]}[name]["median"] for each in grids.values()]
@@ -98,6 +99,11 @@ def print_across_grids(summary: dict[str, Any]) -> None:
         "little of which are right",
         soft_wrap=True,
     )
+
+
+def _table(*columns: str) -> Table:
+    """A table whose priors, units and truths fit into 80 columns."""
+    return Table(*columns, box=SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
 
 
 def _numbers(values: list[float]) -> list[str]:
