@@ -424,7 +424,7 @@ def test_priors_and_truths_fit_into_80_columns(capsys, monkeypatch):
     assert max(map(len, shown.splitlines())) <= 80
     (line,) = [line for line in shown.splitlines() if line.startswith("distance_modulus [mag]")]
     assert line.split()[2:] == [
-        "-10.1235",
+        "-10.1234",
         "-10.2234",
         "-10.0234",
         "LogUniform(0.003,0.2)",
