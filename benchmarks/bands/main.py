@@ -33,7 +33,7 @@ MEMBERS, OTHERS, FIELD = 200, 40, 1500
 
 
 def observe(rng, magnitudes: np.ndarray, scatter: float) -> Table:
-    """Magnitudes (g, i) as measured, errors growing as of Pan-STARRS (Magnier et al. 2020)."""
+    """Magnitudes (g, i) as measured, errors growing with the magnitude."""
     magnitudes = magnitudes[magnitudes.max(axis=1) < FAINTEST]  # beyond, errors are magnitudes
     table = Table()
     for name, true in zip(("gmag", "imag"), magnitudes.T, strict=True):

@@ -51,21 +51,26 @@ def position(option: str, text: str | None) -> tuple[float, float] | None:
     return ra, dec
 
 
+def _named(option: str, items: list[str], expected: str) -> dict[str, str]:
+    """Read NAME=TEXT of each item; a ValueError for anything else, or a name that comes twice."""
+    found: dict[str, str] = {}
+    for item in items:
+        name, separator, text = (part.strip() for part in item.partition("="))
+        if not separator or not name or not text:
+            raise ValueError(f"{option} {item!r}: expected {expected}")
+        if name in found:
+            raise ValueError(f"{option} {item!r}: {name} has {found[name]} already; give one")
+        found[name] = text
+    return found
+
+
 def column_names(items: list[str]) -> dict[str, str]:
     """Read BAND=NAME of each item.
 
     Raises:
         ValueError: an item that is not that, or a band that comes twice.
     """
-    found: dict[str, str] = {}
-    for item in items:
-        band, separator, name = (part.strip() for part in item.partition("="))
-        if not separator or not band or not name:
-            raise ValueError(f"--column {item!r}: expected BAND=NAME, such as PS_g=gmag")
-        if band in found:
-            raise ValueError(f"--column {item!r}: {band} is read from {found[band]} already")
-        found[band] = name
-    return found
+    return _named("--column", items, "BAND=NAME, such as PS_g=gmag")
 
 
 def priors(items: list[str]) -> dict[str, Any]:
@@ -77,14 +82,8 @@ def priors(items: list[str]) -> dict[str, Any]:
     from jaxcluster.inference.priors import from_text
 
     found: dict[str, Any] = {}
-    for item in items:
-        name, separator, text = (part.strip() for part in item.partition("="))
-        if not separator or not name:
-            raise ValueError(
-                f"--prior {item!r}: expected NAME=DISTRIBUTION, such as a_v=Uniform(0,1)"
-            )
-        if name in found:
-            raise ValueError(f"--prior {item!r}: {name} has a prior already; give one")
+    expected = "NAME=DISTRIBUTION, such as a_v=Uniform(0,1)"
+    for name, text in _named("--prior", items, expected).items():
         try:
             found[name] = from_text(text)
         except ValueError as error:

@@ -125,6 +125,7 @@ class AcrossGrids:
 
     def write(self, folder: Path) -> None:
         """Write parameters.ecsv and summary.json; each result saves itself."""
+        folder.mkdir(parents=True, exist_ok=True)
         self.table().write(folder / "parameters.ecsv", format="ascii.ecsv", overwrite=True)
         text = json.dumps(finite(self.summary()), indent=2, default=float)
         (folder / "summary.json").write_text(text)
