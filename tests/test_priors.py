@@ -156,7 +156,10 @@ def test_of_other_models():
 @pytest.mark.parametrize(
     ("priors", "words"),
     [
-        (["a_v=Uniform(0,1)", "a_v=Uniform(0,2)"], ["--prior", "a_v has a prior already"]),
+        (
+            ["a_v=Uniform(0,1)", "a_v=Uniform(0,2)"],
+            ["--prior", "a_v has Uniform(0,1) already; give one"],
+        ),
         (["a_v"], ["--prior 'a_v'", "NAME=DISTRIBUTION"]),
         (["=Uniform(0,1)"], ["--prior", "NAME=DISTRIBUTION"]),
         (["a_v=" + "(" * 5000], ["--prior a_v=", "expected a numpyro distribution"]),
