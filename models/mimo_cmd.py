@@ -11,6 +11,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from numpyro.distributions import LogUniform, Uniform, constraints
 
 import jaxcluster as jc
@@ -70,6 +71,15 @@ def cells_for(stars, scatter):
     return CELLS[(len(stars) >= FEW) + (len(stars) >= MANY) + int(width < TIGHT)]
 
 
+def mixture(population, parameters):
+    """p(x | θ) of the module's docstring.
+
+    A `Partial` of it tells its arrays, so that what is traced for one candidate serves all.
+    """
+    f = parameters["field_fraction"]
+    return jc.Mixture(jnp.stack([1.0 - f, f]), (population(parameters), jc.Known("field")))
+
+
 def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_mass_ratios=None):
     """Return the model of `stars`, with the field's density as competitor.
 
@@ -107,21 +117,14 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_m
             f"{nearest:.1f} to {farthest:.1f}: check the limits and the prior of distance_modulus"
         )
 
-    def mixture(population):
-        def density(parameters):
-            f = parameters["field_fraction"]
-            return jc.Mixture(jnp.stack([1.0 - f, f]), (population(parameters), jc.Known("field")))
-
-        return density
-
     rough, (masses, ratios) = None, CELLS[0]
     if masses * ratios < population.n_masses * population.n_mass_ratios:
         # quicker, and near enough to search with; the next coarser ones take longer (`evidence`)
-        rough = mixture(replace(population, n_masses=masses, n_mass_ratios=ratios))
+        rough = Partial(mixture, replace(population, n_masses=masses, n_mass_ratios=ratios))
     log_field = field(stars)  # has no parameters: once per star
     return jc.Model(
         prior,
-        mixture(population),
+        Partial(mixture, population),
         stars.knowing(field=log_field),
         null=float(np.sum(log_field)),
         rough=rough,

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,6 +82,38 @@ def test_samples_of_like_size_share_what_is_compiled(stars):
     assert values[0][1] != values[1][1]
     for _, shared, own in values:
         assert shared == pytest.approx(own, rel=1e-6)
+
+
+def test_samples_of_like_size_are_traced_once(stars, monkeypatch):
+    """Other stars, field, limits and numbers of a normal prior are other arrays, and no more."""
+    traced = []
+    of = compile.Traced.of
+    monkeypatch.setattr(compile.Traced, "of", lambda *a: traced.append(a) or of(*a))
+    found = []
+    for n, limits, modulus in ((50, LIMITS, 11.0), (54, (9.5, 18.5), 12.0)):
+        prior = {"distance_modulus": dist.Normal(modulus, 0.1)}
+        build, some = load_model("mimo_cmd"), stars[np.arange(n)]
+        flat = Flat(build(some, field=field, limits=limits, prior=prior, **CELLS))
+        z = {name: jnp.zeros(()) for name in flat.bijections}
+        run = compile.Stopwatch().compile(flat.potential, z)
+        found.append((float(run(z)), float(jax.jit(lambda z, flat=flat: flat.potential(z))(z))))
+    assert len(traced) == 1
+    assert found[0] != found[1]
+    for shared, own in found:
+        assert shared == pytest.approx(own, rel=1e-6)
+
+
+class Shifted(eqx.Module):
+    shift: jax.Array
+
+    def __call__(self, x):
+        return x + float(self.shift)  # a number at the time of tracing
+
+
+def test_a_function_that_asks_for_numbers_of_its_arrays_is_traced_for_each():
+    for shift in (1.0, 2.0):
+        run = compile.Stopwatch().compile(Shifted(jnp.asarray(shift)), jnp.ones(2))
+        np.testing.assert_array_equal(run(jnp.ones(2)), 1.0 + shift)
 
 
 @pytest.mark.parametrize("n", [2, 3])

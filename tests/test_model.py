@@ -237,11 +237,8 @@ def started(start):
 def test_start_in_unconstrained_space():
     start = {"a": 0.3, "b": jnp.array([0.2, 0.5, 0.3])}
     flat = Flat(started(start))
-    z = flat.start()
-    assert z is not None
-    for name, value in flat.constrain(z).items():
+    for name, value in flat.constrain(flat.start(start)).items():
         np.testing.assert_allclose(value, start[name])
-    assert Flat(started(None)).start() is None
 
 
 @pytest.mark.parametrize(
@@ -258,4 +255,4 @@ def test_start_in_unconstrained_space():
 def test_impossible_starts(change, message):
     start = {"a": 0.3, "b": jnp.array([0.2, 0.5, 0.3]), **change}
     with pytest.raises(ValueError, match=message):
-        Flat(started(start)).start()
+        Flat(started(start)).start(start)

@@ -163,7 +163,7 @@ def searches(number: int) -> None:
         assert truth is not None
         flat = Flat(model)
         prior = Prior(flat, jax.random.key(1), Stopwatch())
-        evaluate = Evaluate(flat, prior.unravel, Stopwatch(), prior(BATCH))
+        evaluate = Evaluate(flat, None, prior.unravel, Stopwatch(), prior(BATCH))
         found, begin = [], time.process_time()
         for seed in range(number):
             draws = Draws(evaluate.rough, prior, FIRST)

@@ -35,7 +35,7 @@ def main() -> None:
     keep_compiled()
     flat, watch = Flat(candidate("weak")), Stopwatch()
     prior = Prior(flat, jax.random.key(first), watch)
-    evaluate = Evaluate(flat, prior.unravel, watch, prior(BATCH))
+    evaluate = Evaluate(flat, None, prior.unravel, watch, prior(BATCH))
     order = [sorted(flat.bijections).index(name) for name in NAMES]
 
     def there(z):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Float
 
 from jaxcluster.density.mixture import Mixture
@@ -14,6 +14,7 @@ from jaxcluster.density.stars import Stars
 from jaxcluster.figures.style import draw_credit
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.population.cmd import EQUAL_PAIR, PopulationDensity, plane_of
+from jaxcluster.population.isochrone import Isochrone
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,17 +150,11 @@ def sequence(
 
     None where the cluster is not a stellar population.
     """
-    density = result.model.density
-
-    def isochrone(parameters):
-        mixture = density(parameters)
-        cluster = mixture.parts[0] if isinstance(mixture, Mixture) else None
-        return cluster.isochrone if isinstance(cluster, PopulationDensity) else None
-
     one = {name: values[0, 0] for name, values in result.posterior.scalars.items()}
-    if jax.eval_shape(isochrone, one) is None:
+    compiled = Stopwatch().compile(Partial(_isochrone, result.model.density), one)
+    if compiled(one) is None:
         return None
-    compiled, (_, matrix) = Stopwatch().compile(isochrone, one), plane_of(result.stars.columns)
+    _, matrix = plane_of(result.stars.columns)
 
     def line(parameters):
         found = compiled(parameters)
@@ -170,6 +165,12 @@ def sequence(
         return np.insert(points, np.flatnonzero(empty) + 1, np.nan, axis=0)
 
     return line
+
+
+def _isochrone(density: Callable, parameters: Mapping[str, Any]) -> Isochrone | None:
+    mixture = density(parameters)
+    cluster = mixture.parts[0] if isinstance(mixture, Mixture) else None
+    return cluster.isochrone if isinstance(cluster, PopulationDensity) else None
 
 
 def _axis_label(column: str) -> str:

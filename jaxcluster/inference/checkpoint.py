@@ -13,6 +13,7 @@ from jaxtyping import PRNGKeyArray
 
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.flat import Flat
+from jaxcluster.inference.model import describe_sites
 from jaxcluster.inference.posterior import versions
 
 EVERY = 30.0  # seconds between two writings
@@ -48,8 +49,8 @@ class Checkpoint:
             "method": method,
             "seed": str(np.asarray(jax.random.key_data(key)).tolist()),
             "options": str(options),
-            "priors": str(flat.model.describe_prior()),
-            "data": _digest(*jax.tree.leaves(flat.model.stars)),
+            "priors": str(describe_sites(flat.prior)),
+            "data": _digest(*jax.tree.leaves(flat.stars)),
             "model": _digest(first),
             "versions": str(versions()),
         }

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Float
 
 from jaxcluster.inference.compile import Stopwatch
@@ -33,8 +34,7 @@ def gradients(flat: Flat, unravel: Callable, like: np.ndarray, watch: Stopwatch)
     Returns:
         A function of any number of rows [n, d], that returns values [n] and gradients [n, d].
     """
-    value = jax.value_and_grad(lambda row: -flat.potential(unravel(row)))
-    run = watch.rows(value, like)
+    run = watch.rows(Partial(_with_gradient, flat, unravel), like)
 
     def at(rows):
         values, slopes = run(rows)
@@ -43,6 +43,10 @@ def gradients(flat: Flat, unravel: Callable, like: np.ndarray, watch: Stopwatch)
         )
 
     return at
+
+
+def _with_gradient(flat: Flat, unravel: Callable, row):
+    return jax.value_and_grad(lambda row: -flat.potential(unravel(row)))(row)
 
 
 def climb(

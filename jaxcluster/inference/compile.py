@@ -7,20 +7,23 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from functools import cached_property
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.extend.core import jaxpr_as_fun
+from jax.extend.core import Var, jaxpr_as_fun
 from jax.sharding import Mesh, PartitionSpec
+from jax.tree_util import Partial
 
 from jaxcluster.density.backend import on_cpu
+from jaxcluster.inference.tracing import Recent, lifted, structure
 
-KEPT = 32  # programs, some megabytes each
-_compiled: dict[str, "Program"] = {}  # by the digest of their text, the oldest first
+_compiled = Recent()  # programs by the digest of their text
+_traced = Recent()  # by what tracing depends on
 # XLA takes half of AVX-512's width by default, which makes pairs half as slow again. An option and
 # no more: processors with narrower vectors take theirs.
 WIDE: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512}
+UNKNOWN = jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError
 LARGE = 1 << 16  # numbers: isochrones, and not a sample
 # what calls a program for this thread, where many runs go side by side (`together`)
 LAUNCH: ContextVar[Callable | None] = ContextVar("launch", default=None)
@@ -92,6 +95,45 @@ class Program:
         return [[array[i] for array in found] for i in range(len(runs))]
 
 
+class Traced(NamedTuple):
+    """What is known of a function of arrays and arguments."""
+
+    program: Program
+    used: list[int]  # which of the arrays, in the order in which it asks for them
+    closed: list  # arrays that it closes over
+    shape: Any  # of its result
+
+    @classmethod
+    def of(cls, function: Callable, arrays: list, arguments: tuple) -> "Traced":
+        """Trace it; its program is that of any function that lowers to the same text.
+
+        The order of arrays is that of their use, since that of the leaves of numpyro's
+        distributions changes from process to process.
+        """
+        closed, shape = jax.make_jaxpr(function, return_shape=True)(arrays, *arguments)
+        jaxpr = closed.jaxpr
+        place = {variable: i for i, variable in enumerate(jaxpr.invars[: len(arrays)])}
+        asked = [v for equation in jaxpr.eqns for v in equation.invars] + list(jaxpr.outvars)
+        used = list(dict.fromkeys(place[v] for v in asked if isinstance(v, Var) and v in place))
+
+        def evaluate(constants, leaves):
+            # those that nothing asks for can be anything
+            given = [constants[0] if constants else None] * len(arrays)
+            for at, constant in zip(used, constants, strict=False):
+                given[at] = constant
+            run = jax.core.eval_jaxpr  # pyright: ignore[reportAttributeAccessIssue]
+            return run(jaxpr, constants[len(used) :], *given, *leaves)
+
+        constants = [*(arrays[i] for i in used), *closed.consts]
+        lowered = jax.jit(evaluate).lower(constants, jax.tree.leaves(arguments))
+        # the text does not have arguments that nothing uses, which a call must fit all the same
+        whole = f"{lowered.in_avals}{lowered.as_text()}"
+        text = hashlib.sha256(whole.encode()).hexdigest()
+        if (program := _compiled.get(text)) is None:
+            program = _compiled[text] = Program(evaluate, lowered)
+        return cls(program, used, closed.consts, shape)
+
+
 class Stopwatch:
     """CPU seconds of a run (`cpu_time`), and those of them spent compiling.
 
@@ -107,30 +149,27 @@ class Stopwatch:
         self.compiling += compiling
         self.resumed += spent
 
-    def compile(self, function, *arguments):
+    def compile(self, function: Callable, *arguments) -> Callable:
         """Compile a function for these arguments, on the compile account.
 
         Arrays that the function closes over (stars, isochrones) become arguments, so that one
         compilation serves all data of the same shapes: in this process, and on disk where JAX's
-        compilation cache is on.
+        compilation cache is on. Of one that is a pytree, arrays are leaves, and one tracing serves
+        all others of the same structure (`tracing`).
         """
         begin = cpu_time()
-        closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
-        jaxpr, constants = closed.jaxpr, closed.consts
-
-        def evaluate(constants, leaves):
-            run = jax.core.eval_jaxpr  # pyright: ignore[reportAttributeAccessIssue]
-            return run(jaxpr, constants, *leaves)
-
-        lowered = jax.jit(evaluate).lower(constants, jax.tree.leaves(arguments))
-        # the text does not have arguments that nothing uses, which a call must fit all the same
-        whole = f"{lowered.in_avals}{lowered.as_text()}"
-        text = hashlib.sha256(whole.encode()).hexdigest()
-        if text not in _compiled:
-            _compiled[text] = Program(evaluate, lowered)
-            if len(_compiled) > KEPT:
-                _compiled.pop(next(iter(_compiled)))
-        program, launch = _compiled[text], LAUNCH.get()
+        arrays, evaluate = lifted(function)
+        known = structure(function, arguments)
+        if known is None or (found := _traced.get(known)) is None:
+            try:
+                found = Traced.of(evaluate, arrays, arguments)
+            except UNKNOWN:  # it asks for a number of an array of its own
+                arrays, known = [], None
+                found = Traced.of(lambda _, *arguments: function(*arguments), [], arguments)
+            if known is not None:
+                _traced[known] = found
+        program, shape, launch = found.program, found.shape, LAUNCH.get()
+        constants = [*(arrays[i] for i in found.used), *found.closed]
         if launch is None:
             constants = jax.device_put(constants, program.one.input_shardings[0][0])
         else:
@@ -158,7 +197,8 @@ class Stopwatch:
             A function of rows [n, d], and of what to take of the results (all by default), that
             returns arrays with a leading axis of n.
         """
-        most, launch = len(like), self.compile(over_rows(run, len(like)), like, np.int32(0))
+        most = len(like)
+        launch = self.compile(Partial(_rows, run, most), like, np.int32(0))
 
         def at(rows: np.ndarray, take: Callable = lambda found: found):
             parts = []
@@ -174,6 +214,10 @@ class Stopwatch:
         """Return both accounts; the second is not contained in the first."""
         total = cpu_time() - self.start
         return {"cpu_seconds": total - self.compiling, "compile_seconds": self.compiling}
+
+
+def _rows(run: Callable, most: int, rows, n):
+    return over_rows(run, most)(rows, n)
 
 
 def over_rows(run: Callable, most: int) -> Callable:

@@ -5,6 +5,7 @@ from functools import cache
 
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Float
 
 from jaxcluster.density.backend import on_cpu
@@ -21,25 +22,25 @@ ON_DEVICE = 960
 LOWEST = -1e30  # instead of ln 0, which has no multiples
 
 
+def _evaluated(flat: Flat, unravel: Callable, row):
+    """Log prior and log likelihood of a row, and what it says of each star."""
+    z = unravel(row)
+    described = flat.describe(z)
+    total = jnp.nan_to_num(described.total, nan=LOWEST)
+    return (flat.log_prior(z), jnp.maximum(total, LOWEST)), described
+
+
 class Evaluate:
     """A model at rows of numbers, many at a time on all devices, and its rough one."""
 
-    def __init__(self, flat: Flat, unravel: Callable, watch: Stopwatch, like: np.ndarray):
+    def __init__(
+        self, flat: Flat, rough: Flat | None, unravel: Callable, watch: Stopwatch, like: np.ndarray
+    ):
         rows = np.resize(like, (BATCH if on_cpu() else ON_DEVICE, like.shape[1]))
-
-        def runner(flat):
-            def one(row):
-                z = unravel(row)
-                described = flat.describe(z)
-                total = jnp.nan_to_num(described.total, nan=LOWEST)
-                return (flat.log_prior(z), jnp.maximum(total, LOWEST)), described
-
-            return watch.rows(one, rows)
-
-        self._run = runner(flat)
-        rough = flat.model.rough is not None
-        other = Flat(flat.model, rough=True) if rough else flat
-        self._rough = runner(other) if rough else None
+        self._run = watch.rows(Partial(_evaluated, flat, unravel), rows)
+        other, self._rough = flat, None
+        if rough is not None:
+            other, self._rough = rough, watch.rows(Partial(_evaluated, rough, unravel), rows)
         # compiled by the first one: a run that goes on after a kill may need none
         climbs = np.resize(like, (CLIMBS, like.shape[1]))
         self._gradients = cache(lambda: gradients(other, unravel, climbs, watch))

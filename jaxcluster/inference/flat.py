@@ -3,9 +3,13 @@
 The space is numpyro's, but for intervals (`intervals`); the Jacobian is in the prior.
 """
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,20 +17,26 @@ import numpyro
 from jax.extend.core import Var
 from jax.flatten_util import ravel_pytree
 from jax.scipy.special import ndtr
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 from numpyro.infer.util import log_density
 
-from jaxcluster.density.mixture import AbstractMixture
+from jaxcluster.density.mixture import AbstractDensity, AbstractMixture
 from jaxcluster.density.precision import require_float64
+from jaxcluster.density.stars import Stars
 from jaxcluster.inference.intervals import Interval, LogInterval, bijection
 from jaxcluster.inference.model import (
     Model,
     Parameters,
+    Prior,
     log_terms,
     parameters_of,
+    sample_prior,
     trace_of,
     weighed,
 )
+from jaxcluster.inference.tracing import Recent, structure
+
+_checked = Recent()  # structures of models that need no second check
 
 
 class _Read(dict):
@@ -57,11 +67,12 @@ class Described(NamedTuple):
     total: Float[Array, ""]
 
 
-class Flat:
+class Flat(eqx.Module):
     """A model's prior and likelihood as functions of one unconstrained dict of arrays.
 
     Stars are filled up to a round number with copies that do not count, so that models of like
-    many stars compile once (`Stars.filled_up`).
+    many stars compile once (`Stars.filled_up`). What of a model is in arrays is in leaves of this,
+    so that models of the same structure are traced once too (`Stopwatch.compile`).
 
     Args:
         model: what to sample.
@@ -73,35 +84,49 @@ class Flat:
         KeyError: for a parameter that the likelihood asks for and the prior lacks.
     """
 
+    prior: Prior
+    density: Callable[[Parameters], AbstractDensity]
+    stars: Stars | None
+    weights: Float[Array, " n"] | None
+    bijections: dict[str, Any]
+
     def __init__(self, model: Model, rough: bool = False):
         require_float64()
-        self.model = model
+        self.prior = model.prior
         self.density = model.rough if rough and model.rough is not None else model.density
-        self.stars, self.weights, self.real = model.stars, model.weights, None
+        self.stars, self.weights = model.stars, model.weights
         if model.stars is not None:
-            self.stars = model.stars.filled_up()
-            self.real = self.stars.real
+            self.stars = replace(model.stars.filled_up(), rows=None, dropped=())
             if model.weights is not None:
                 self.weights = jnp.asarray(np.resize(model.weights, len(self.stars)))
-        sites = {n: s for n, s in trace_of(model).items() if s["type"] == "sample"}
+        sites = {n: s for n, s in trace_of(model.prior).items() if s["type"] == "sample"}
         # one bijection serves all draws, so a support must not move with another site's value
-        again = trace_of(model, seed=1)
+        again = trace_of(model.prior, seed=1)
         moved = [n for n, s in sites.items() if s["fn"].support != again[n]["fn"].support]
         if moved:
             raise ValueError(
                 f"prior of {', '.join(moved)}: its support depends on other sites; sample it on "
                 "fixed limits and rescale it, such as a = top * sample('share', Uniform(0, 1))"
             )
-        self.bijections: dict[str, Any] = {n: bijection(s["fn"]) for n, s in sites.items()}
-        self._check_reads({name: site["value"] for name, site in sites.items()})
+        self.bijections = {n: bijection(s["fn"]) for n, s in sites.items()}
+        values = {name: site["value"] for name, site in sites.items()}
+        if (known := structure(self, values)) is None or known not in _checked:
+            self._check_reads(values)
+            if known is not None:
+                _checked[known] = True
+
+    @property
+    def real(self) -> Bool[Array, " n"] | None:
+        """False for stars that only fill up; None without stars."""
+        return None if self.stars is None else self.stars.real
 
     def _check_reads(self, values):
         """Raise for sites that neither the likelihood nor another site's distribution reads."""
         asked: set[str] = set()
 
         def evaluate(values):
-            trace = trace_of(self.model, substitute=values)
-            read = _Read(parameters_of(self.model, values))
+            trace = trace_of(self.prior, substitute=values)
+            read = _Read(parameters_of(self.prior, values))
             log_likelihood = self._total(self._terms(self.density(read)))
             asked.update(read.names)
             return {n: trace[n]["fn"].log_prob(values[n]).sum() for n in values}, log_likelihood
@@ -144,7 +169,7 @@ class Flat:
 
     def parameters(self, z: Parameters) -> dict[str, Array]:
         """What the prior's program samples and returns at z."""
-        return parameters_of(self.model, self.constrain(z))
+        return parameters_of(self.prior, self.constrain(z))
 
     def describe(self, z: Parameters) -> "Described":
         """What is to be known of a draw."""
@@ -162,7 +187,7 @@ class Flat:
     def log_prior(self, z: Parameters) -> Float[Array, ""]:
         """Log prior density of z, Jacobian included."""
         sites = self.constrain(z)
-        program = numpyro.handlers.seed(self.model.program, jax.random.key(0))
+        program = numpyro.handlers.seed(partial(sample_prior, self.prior), jax.random.key(0))
         total, _ = log_density(program, (), {}, sites)
         for name, to_support in self.bijections.items():
             total = total + jnp.sum(to_support.log_abs_det_jacobian(z[name], sites[name]))
@@ -177,22 +202,20 @@ class Flat:
         """Minus the log posterior density of z, up to the evidence."""
         return -self.log_prior(z) - self.log_likelihood(z)
 
-    def start(self) -> dict[str, Array] | None:
-        """The model's `start`, unconstrained; None where it has none.
+    def start(self, given: Mapping[str, ArrayLike]) -> dict[str, Array]:
+        """A model's `start`, unconstrained.
 
         Raises:
             ValueError: for names or shapes that are not those of the sampled sites, and where the
                 posterior is zero.
         """
-        if (given := self.model.start) is None:
-            return None
         if set(given) != set(self.bijections):
             raise ValueError(
                 f"start: expected a value of each of {', '.join(sorted(self.bijections))}, found "
                 f"{', '.join(sorted(given))}; give the sampled sites of the prior, no others"
             )
         values = {name: jnp.asarray(given[name], float) for name in self.bijections}
-        sites = trace_of(self.model)
+        sites = trace_of(self.prior)
         for name, value in values.items():
             if value.shape != (expected := sites[name]["value"].shape):
                 raise ValueError(
@@ -221,7 +244,7 @@ class Flat:
 
     def draw(self, key: PRNGKeyArray) -> dict[str, Array]:
         """One draw from the prior, unconstrained."""
-        seeded = numpyro.handlers.seed(self.model.program, key)
+        seeded = numpyro.handlers.seed(partial(sample_prior, self.prior), key)
         trace = numpyro.handlers.trace(seeded).get_trace()
         return {name: b.inv(trace[name]["value"]) for name, b in self.bijections.items()}
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Float, PRNGKeyArray
 from scipy.special import logsumexp
 
@@ -111,7 +112,8 @@ def importance(
 
     prior = Prior(flat, prior_key, watch)
     first = prior(BATCH)
-    evaluate = Evaluate(flat, prior.unravel, watch, first)
+    rough = None if model.rough is None else Flat(model, rough=True)
+    evaluate = Evaluate(flat, rough, prior.unravel, watch, first)
     log_likelihood = evaluate(first)[1]
     require_finite(log_likelihood[log_likelihood > LOWEST])
     kept = Checkpoint(
@@ -194,12 +196,16 @@ def importance(
     return finish(flat, kept_draws, statistics, attributes, watch)
 
 
+def _drawn(flat: Flat, keys):
+    return jax.vmap(flat.draw)(keys)
+
+
 class Prior:
     """Draws from a model's prior as rows, never the same twice."""
 
     def __init__(self, flat: Flat, key: PRNGKeyArray, watch: Stopwatch):
         keys = jax.random.split(key, FIRST)
-        self._key, self._run = key, watch.compile(jax.vmap(flat.draw), keys)
+        self._key, self._run = key, watch.compile(Partial(_drawn, flat), keys)
         self._rows, self.unravel = as_rows(self._run(keys))
 
     def __call__(self, n: int) -> Float[np.ndarray, "n d"]:

@@ -4,14 +4,13 @@ They stay apart until a sampler joins them in `flat.Flat`.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import numpyro
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int
 from numpyro.distributions import Distribution, Normal
 
@@ -20,6 +19,22 @@ from jaxcluster.density.stars import Stars
 from jaxcluster.inference.priors import describe
 
 Parameters = Mapping[str, Array]
+Prior = Mapping[str, Distribution] | Callable[[], Parameters]
+
+
+def _uncompiled(prior: Prior) -> Prior:
+    """Make arrays of the numbers of normal priors, as each candidate has its own.
+
+    jax writes single numbers into a program, but passes arrays to it.
+    """
+    if not isinstance(prior, Mapping):
+        return prior
+    return {
+        name: Normal(*jnp.array([one.loc, one.scale], float))
+        if type(one) is Normal and one.shape() == ()
+        else one
+        for name, one in prior.items()
+    }
 
 
 class Model(eqx.Module):
@@ -59,7 +74,7 @@ class Model(eqx.Module):
         ... )
     """
 
-    prior: Mapping[str, Distribution] | Callable[[], Parameters]
+    prior: Prior = eqx.field(converter=_uncompiled)
     density: Callable[[Parameters], AbstractDensity]
     stars: Stars | None
     weights: Float[Array, " n"] | None = eqx.field(
@@ -80,7 +95,7 @@ class Model(eqx.Module):
     @classmethod
     def from_likelihood(
         cls,
-        prior: Mapping[str, Distribution] | Callable[[], Parameters],
+        prior: Prior,
         terms: Callable[[Parameters], Float[Array, " n"]],
         null: float | None = None,
         rough: Callable[[Parameters], Float[Array, " n"]] | None = None,
@@ -105,15 +120,6 @@ class Model(eqx.Module):
             prior, lambda parameters: _Terms(terms(parameters)), None, None, null, less, start
         )
 
-    def program(self) -> Parameters:
-        """Sample the prior as a numpyro program; returns the parameters by name."""
-        if callable(self.prior):
-            return self.prior()
-        sites: dict[str, Any] = {
-            n: numpyro.sample(n, _uncompiled(prior)) for n, prior in self.prior.items()
-        }
-        return sites
-
     def pointwise(self, parameters: Parameters) -> Float[Array, " n"]:
         """Log likelihood of each star; the expected number is shared among them."""
         return log_terms(self.density(parameters), self.stars, self.weights)
@@ -124,24 +130,23 @@ class Model(eqx.Module):
 
     def describe_prior(self) -> dict[str, str]:
         """Return the prior of each sampled site in words, to record with results."""
-        return {
-            name: describe(site["fn"])
-            for name, site in trace_of(self).items()
-            if site["type"] == "sample"
-        }
+        return describe_sites(self.prior)
 
 
-def _uncompiled(prior: Distribution) -> Distribution:
-    """A normal prior whose numbers are no part of what is compiled, as each candidate has its own.
+def sample_prior(prior: Prior) -> Parameters:
+    """Sample a model's prior as a numpyro program; returns the parameters by name."""
+    if callable(prior):
+        return prior()
+    return {n: numpyro.sample(n, one) for n, one in prior.items()}  # pyright: ignore[reportReturnType]
 
-    jax writes single numbers into a program, but passes arrays to it.
-    """
-    if type(prior) is not Normal or prior.batch_shape:
-        return prior
-    numbers: list[Any] = [prior.loc, prior.scale]
-    if any(isinstance(number, Tracer) for number in numbers):
-        return prior
-    return Normal(*jnp.asarray(np.array(numbers, float)))
+
+def describe_sites(prior: Prior) -> dict[str, str]:
+    """Return each sampled site of a prior in words."""
+    return {
+        name: describe(site["fn"])
+        for name, site in trace_of(prior).items()
+        if site["type"] == "sample"
+    }
 
 
 class _Terms(AbstractDensity):
@@ -195,16 +200,17 @@ def weighed(
 
 
 def trace_of(
-    model: Model, seed: int = 0, substitute: Mapping[str, Array] | None = None
+    prior: Prior, seed: int = 0, substitute: Mapping[str, Array] | None = None
 ) -> dict[str, Any]:
     """Sites of a draw from the prior, by name (numpyro's trace); some may have given values."""
-    program = numpyro.handlers.substitute(model.program, data=dict(substitute or {}))
+    program = partial(sample_prior, prior)
+    program = numpyro.handlers.substitute(program, data=dict(substitute or {}))
     seeded = numpyro.handlers.seed(program, jax.random.key(seed))
     return numpyro.handlers.trace(seeded).get_trace()
 
 
-def parameters_of(model: Model, sites: Mapping[str, Array]) -> dict[str, Array]:
+def parameters_of(prior: Prior, sites: Mapping[str, Array]) -> dict[str, Array]:
     """What the prior's program samples and returns, with given values of its sites."""
     seed = numpyro.handlers.seed(rng_seed=jax.random.key(0))
     with seed, numpyro.handlers.substitute(data=dict(sites)):
-        return {**sites, **model.program()}
+        return {**sites, **sample_prior(prior)}

@@ -71,7 +71,8 @@ def nuts(
     say = progress or (lambda line: None)
     search_key, run_key = jax.random.split(key)
     steps = f"{chains} × ({warmup} + {draws}) steps"
-    if (given := flat.start()) is not None:
+    if model.start is not None:
+        given = flat.start(model.start)
         rows, unravel = as_rows(jax.tree.map(lambda a: a[None], given))
         gradient = gradients(flat, unravel, rows, watch)
         top, spent = rows[0], 1

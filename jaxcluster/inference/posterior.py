@@ -13,11 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jax.tree_util import Partial
 from jaxtyping import Float
 
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.ends import at_ends
 from jaxcluster.inference.flat import Described, Flat
+from jaxcluster.inference.model import describe_sites
 
 Progress = Callable[[str], None]
 PIECE = 250  # draws
@@ -59,6 +61,10 @@ def from_groups(groups: dict[str, Any]):
     return arviz.from_dict(groups) if one else arviz.from_dict(**groups)
 
 
+def _described(flat: Flat, z):
+    return jax.lax.map(flat.describe, z)
+
+
 def described(flat: Flat, z, watch: Stopwatch) -> Described:
     """Return what is to be known of draws z [chain, draw].
 
@@ -70,7 +76,7 @@ def described(flat: Flat, z, watch: Stopwatch) -> Described:
         jax.tree.map(lambda a, i=i: np.resize(a[i : i + PIECE], (PIECE, *a.shape[1:])), rows)
         for i in range(0, chains * n, PIECE)
     ]
-    run = watch.compile(lambda z: jax.lax.map(flat.describe, z), pieces[0])
+    run = watch.compile(Partial(_described, flat), pieces[0])
     done = [jax.device_get(run(piece)) for piece in pieces]
     return jax.tree.map(
         lambda *a: np.concatenate(a)[: chains * n].reshape(chains, n, *a[0].shape[1:]), *done
@@ -314,7 +320,7 @@ def finish(
         record: what the sampler notes of its run.
         watch: its account.
     """
-    real = slice(None) if flat.model.stars is None else slice(len(flat.model.stars))
+    real = slice(None) if flat.real is None else np.asarray(flat.real)
     if draws.membership is not None:
         statistics = {**statistics, "membership": draws.membership[..., real]}
     data = from_groups(
@@ -326,10 +332,10 @@ def finish(
     )
     data["posterior"].attrs.update(
         record,
-        prior_flag="; ".join(at_ends(flat.model.prior, draws.parameters)),
+        prior_flag="; ".join(at_ends(flat.prior, draws.parameters)),
         **watch.record(),
         resumed_seconds=watch.resumed,
-        priors=str(flat.model.describe_prior()),
+        priors=str(describe_sites(flat.prior)),
         versions=str(versions()),
     )
     return Posterior(data)

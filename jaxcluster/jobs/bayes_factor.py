@@ -181,8 +181,8 @@ def _null_of(model: Model) -> float:
     Raises:
         ValueError: it has not, and sampling it would be in vain.
     """
-    values = {n: s["value"] for n, s in trace_of(model).items() if s["type"] == "sample"}
-    density = jax.eval_shape(lambda v: model.density(parameters_of(model, v)), values)
+    values = {n: s["value"] for n, s in trace_of(model.prior).items() if s["type"] == "sample"}
+    density = jax.eval_shape(lambda v: model.density(parameters_of(model.prior, v)), values)
     if not isinstance(density, AbstractMixture) or model.null is None:
         raise ValueError(
             "model: a Bayes factor needs the log likelihood `null` of the field alone and a "

@@ -45,7 +45,7 @@ def limits(found: Found) -> dict[str, str]:
     that of the last tenth is more than 5 % of the highest, the value is a lower limit; where that
     of the first is, an upper one. Both together: the data say nothing, and that is "no" limit.
     """
-    sites, draws = trace_of(found.model), found.draws
+    sites, draws = trace_of(found.model.prior), found.draws
     bounded = {}
     for name in _free(found):
         share = np.asarray(sites[name]["fn"].cdf(draws[name]))

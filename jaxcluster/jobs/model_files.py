@@ -5,7 +5,7 @@ The files lie in `models/` of a checkout and inside the package in a wheel.
 
 import importlib.util
 from collections.abc import Callable
-from functools import wraps
+from functools import lru_cache, wraps
 from pathlib import Path
 
 from jaxcluster.inference.model import Model
@@ -32,6 +32,12 @@ def load_model(model: str) -> Callable[..., Model]:
     path = next((p for p in candidates if p.is_file()), None)
     if path is None:
         raise ValueError(f"no model {model!r}; there are {names()}, or give the path of a .py file")
+    return _load(path, path.stat().st_mtime_ns)
+
+
+@lru_cache
+def _load(path: Path, modified: int) -> Callable[..., Model]:
+    """`build` of a file, the same until it is changed, as what was traced is of its functions."""
     spec = importlib.util.spec_from_file_location(f"jaxcluster_model_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ValueError(f"model file {path} cannot be loaded as Python")

@@ -1,14 +1,19 @@
 """Masses, mass ratios and binaries among a sample's stars, averaged over a posterior."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 
 from jaxcluster.density.mixture import AbstractDensity, Mixture
+from jaxcluster.density.stars import Stars
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.model import Model
 from jaxcluster.inference.posterior import Posterior
-from jaxcluster.population.cmd import PopulationDensity
+from jaxcluster.population.cmd import PopulationDensity, StellarParameters
 
 DESCRIPTIONS = {
     "membership": "probability of being a member of the cluster",
@@ -39,18 +44,11 @@ def stellar_parameters(
     chosen = np.linspace(0, len(memberships) - 1, n_draws).astype(int)
     probability = memberships[chosen]
     draws = {name: jnp.asarray(values[chosen]) for name, values in posterior.draws.items()}
-    filled = stars.filled_up()
-
-    def of(parameters):
-        cluster = cluster_of(model.density(parameters))
-        if not isinstance(cluster, PopulationDensity):
-            return None
-        return cluster.stellar_parameters(filled)
-
-    if jax.eval_shape(of, jax.tree.map(lambda a: a[0], draws)) is None:
+    filled = replace(stars.filled_up(), rows=None, dropped=())
+    run = watch.compile(Partial(_stellar, model.density, filled), draws)
+    if (found := jax.device_get(run(draws))) is None:
         return {}
-    run = watch.compile(lambda draws: jax.lax.map(of, draws), draws)
-    stellar = jax.tree.map(lambda a: a[:, : len(stars)], jax.device_get(run(draws)))
+    stellar = jax.tree.map(lambda a: a[:, : len(stars)], found)
 
     def average(value, weight):
         weight = np.where(np.isfinite(value), weight, 0.0)
@@ -72,6 +70,18 @@ def stellar_parameters(
         "mass_ratio": ratio,
         "mass_ratio_error": ratio_error,
     }
+
+
+def _stellar(density: Callable, stars: Stars, draws) -> StellarParameters | None:
+    """Of each draw's population, None where the cluster is none."""
+
+    def of(parameters):
+        cluster = cluster_of(density(parameters))
+        if not isinstance(cluster, PopulationDensity):
+            return None
+        return cluster.stellar_parameters(stars)
+
+    return jax.lax.map(of, draws)
 
 
 def cluster_of(density: AbstractDensity) -> AbstractDensity | None:
