@@ -582,6 +582,33 @@ def test_one_process_and_dask_workers_of_which_one_is_killed_give_the_same(
     assert found["candidate"].tolist() == expected["candidate"].tolist()
 
 
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Commands of Slurm that run a job's script at once, here."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    for name, text in {
+        "sbatch": f'setsid bash "$1" >{folder}/log 2>&1 & echo Submitted batch job $!',
+        "scancel": "kill -- -$1",
+    }.items():
+        (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@pytest.mark.slow
+def test_recipe_for_slurm(run, slurm):
+    """CONTRIBUTING's, where a job of Slurm is a process of this machine."""
+    jobqueue = pytest.importorskip("dask_jobqueue", reason="needs dask-jobqueue")
+    resources = {"cores": 1, "processes": 1, "memory": "4GB", "walltime": "24:00:00"}
+    with jobqueue.SLURMCluster(**resources, interface="lo") as cluster:
+        cluster.scale(2)
+        address = cluster.scheduler_address
+        found = job.batch(run / "list.csv", run / "slurm", scheduler=address, **options(run))
+    expected = job.batch(run / "list.csv", run / "one", workers=0, **options(run))
+    pd.testing.assert_frame_equal(numbers(found), numbers(expected))
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on(run):
     rows = pd.read_csv(run / "list.csv")
