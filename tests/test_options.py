@@ -69,7 +69,7 @@ BAYES = [
     *(["--column", text] for text in ("", "G", "G=", "=source", "G=nowhere", "J=source")),
     ["--column", "G=phot_g_mean_mag", "--column", "G=gmag"],
     *(["--colour-error-floor", text] for text in ("-1", "100", "nan", "inf")),
-    *(["--grid", text] for text in ("", "absent.dat", "padova")),
+    *(["--grid", text] for text in ("", "absent.dat", "padova", "mist,absent.dat", "mist,mist")),
     *(["--max-ruwe", text] for text in ("1.4", "nan", "-1")),  # no such column
     *(["--model", text] for text in ("", "absent", "absent.py", ".")),
     ["--prior", "a_v=Uniform(0,1)", "--prior", "a_v=Uniform(0,2)"],

@@ -75,6 +75,8 @@ def bayes_factor(
     from jaxcluster.jobs import bayes_factor as job
     from jaxcluster.jobs.across_grids import AcrossGrids, name_of
     from jaxcluster.jobs.results import CHECKPOINT
+    from jaxcluster.population.cmd import plane_of
+    from jaxcluster.population.grids import load_grid
 
     with errors(out), progress() as say:
         sample: Any = cluster
@@ -117,11 +119,13 @@ def bayes_factor(
         if "," not in grid:
             summary, show = run(grid, out, say).summary(), print_summary
         else:
-            results = {}
-            for one in grid.split(","):
-                name = name_of(one)
-                if name in results:
-                    raise ValueError(f"--grid {grid!r}: {name} comes twice")
+            results, grids = {}, grid.split(",")
+            named = {name_of(one): one for one in grids}
+            if len(named) < len(grids):
+                raise ValueError(f"--grid {grid!r}: expected different grids, found one twice")
+            for one in grids:  # one that cannot be read is told before minutes go into another
+                load_grid(one, plane_of(tuple(options["columns"]))[0])
+            for name, one in named.items():
                 folder = None if out is None else out / name
                 results[name] = run(one, folder, lambda line, n=name: say(f"{n}: {line}"))
             found = AcrossGrids(results)
