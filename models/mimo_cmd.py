@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from numpyro.distributions import LogUniform, Uniform, constraints
+from numpyro.distributions import LogUniform, Normal, Uniform, constraints
 
 import jaxcluster as jc
 
@@ -80,7 +80,17 @@ def mixture(population, parameters):
     return jc.Mixture(jnp.stack([1.0 - f, f]), (population(parameters), jc.Known("field")))
 
 
-def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_mass_ratios=None):
+def build(
+    stars,
+    *,
+    field,
+    limits,
+    grid="parsec",
+    prior=None,
+    isochrone_error=0.0,
+    n_masses=None,
+    n_mass_ratios=None,
+):
     """Return the model of `stars`, with the field's density as competitor.
 
     Args:
@@ -91,12 +101,15 @@ def build(stars, *, field, limits, grid="parsec", prior=None, n_masses=None, n_m
         prior: replaces or adds distributions or their texts, for instance {"mass_ratio_slope":
             Uniform(-5, 5)} or {"extinction_scatter": "LogUniform(0.003, 0.3)"}. Normal ones that
             reach beyond `SUPPORT` or the grid are cut off there.
+        isochrone_error: standard deviation [mag] of what the isochrones' colour is wrong by, at
+            each of six effective temperatures; they are trusted by default.
         n_masses: cells along the isochrone; see `cells_for`.
         n_mass_ratios: cells in the mass ratio.
     """
     bands, _ = jc.plane_of(stars.columns)
     isochrones = jc.load_grid(grid, bands)
-    prior, fixed = jc.within(PRIOR, isochrones.bounds, prior, SUPPORT)
+    errors = {name: Normal(0.0, isochrone_error) for name in jc.COLOUR_ERRORS if isochrone_error}
+    prior, fixed = jc.within({**PRIOR, **errors}, isochrones.bounds, prior, SUPPORT)
     masses, ratios = cells_for(stars, prior["model_scatter"])
     population = jc.PopulationModel(
         grid=isochrones,

@@ -13,6 +13,7 @@ from jaxcluster.cli.options import (
     Columns,
     Floor,
     Grid,
+    IsochroneError,
     Limits,
     MaxExcess,
     MaxRuwe,
@@ -90,6 +91,7 @@ def batch(
     limits: Limits = None,
     prior: Prior = None,
     grid: Grid = "parsec",
+    isochrone_error: IsochroneError = 0.0,
     max_ruwe: MaxRuwe = None,
     max_excess: MaxExcess = None,
 ) -> None:
@@ -122,6 +124,8 @@ def batch(
     # as in `bayes-factor`: a user's model need not have isochrones
     if grid != "parsec" or model == "mimo_cmd":
         options["grid"] = grid
+    if isochrone_error:
+        options["isochrone_error"] = isochrone_error
     with errors(out):
         if model != "mimo_cmd":  # a path must mean the same to workers of any folder
             options["model"] = str(Path(model).resolve()) if model.endswith(".py") else model

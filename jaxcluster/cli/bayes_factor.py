@@ -10,6 +10,7 @@ from jaxcluster.cli.options import (
     Columns,
     FieldTable,
     Floor,
+    IsochroneError,
     Json,
     Limits,
     Live,
@@ -57,6 +58,7 @@ def bayes_factor(
             "parsec,mist, are compared."
         ),
     ] = "parsec",
+    isochrone_error: IsochroneError = 0.0,
     max_ruwe: MaxRuwe = None,
     max_excess: MaxExcess = None,
     out: Out = None,
@@ -68,7 +70,8 @@ def bayes_factor(
     log10 BF > 2 is the published threshold (Li, Li & Shao 2025). A field from members is what an
     astrometric selection left over, cut to the sample's parallax, and not quite what it let
     through: for a claim, put random fields through the same `members` and `bayes-factor`.
-    Widths of a posterior do not contain the error of the isochrones: `--grid parsec,mist` shows it.
+    Widths of a posterior do not contain the error of the isochrones: `--grid parsec,mist` shows it,
+    `--isochrone-error 0.05` lets their colour be wrong.
     """
     start()
     from jaxcluster.inference.samplers import sampler_of
@@ -100,6 +103,8 @@ def bayes_factor(
             "model": model,
             "key": seed,
         }
+        if isochrone_error:
+            options["isochrone_error"] = isochrone_error
         if prior:
             options["prior"] = priors(prior)
 

@@ -51,6 +51,13 @@ Prior = Annotated[
     list[str] | None,
     typer.Option(help="NAME=DISTRIBUTION of numpyro, e.g. 'distance_modulus=Normal(9.7,0.1)'."),
 ]
+IsochroneError = Annotated[
+    float,
+    typer.Option(
+        help="Standard deviation of what the isochrones' colour is wrong by, at each of six "
+        "effective temperatures [mag]; 0 trusts them, 0.05 does not.",
+    ),
+]
 Grid = Annotated[str, typer.Option(help="Isochrones: parsec, mist or a PARSEC/MIST/BaSTI file.")]
 Out = Annotated[
     Path | None,

@@ -108,7 +108,7 @@ class Flat(eqx.Module):
                 f"prior of {', '.join(moved)}: its support depends on other sites; sample it on "
                 "fixed limits and rescale it, such as a = top * sample('share', Uniform(0, 1))"
             )
-        self.bijections = {n: bijection(s["fn"]) for n, s in sites.items()}
+        self.bijections = {n: bijection(s["fn"], again[n]["fn"]) for n, s in sites.items()}
         values = {name: site["value"] for name, site in sites.items()}
         if (known := structure(self, values)) is None or known not in _checked:
             self._check_reads(values)

@@ -9,6 +9,7 @@ beyond z = −1.28, in a tail that no Gaussian has.
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import ndtr, ndtri
 from jax.scipy.stats import norm
 from jaxtyping import Array
@@ -18,9 +19,10 @@ from numpyro.distributions import (
     Independent,
     LogUniform,
     MaskedDistribution,
+    Normal,
     constraints,
 )
-from numpyro.distributions.transforms import biject_to
+from numpyro.distributions.transforms import AffineTransform, biject_to
 
 
 class Interval(NamedTuple):
@@ -73,8 +75,19 @@ class LogInterval(NamedTuple):
         return jnp.log(value) + self._log.log_abs_det_jacobian(z, value)
 
 
-def bijection(distribution: Distribution) -> Any:
-    """From the real line to the support of a distribution, entry by entry for intervals."""
+def bijection(distribution: Distribution, again: Distribution) -> Any:
+    """From the real line to the support of a distribution, entry by entry for intervals.
+
+    Args:
+        distribution: of a site, in one draw from the prior.
+        again: in another draw. A normal one that is the same in both, and so depends on no other
+            site, is in its own units: searches expect a prior about 1 wide.
+    """
+    if type(distribution) is type(again) is Normal and all(
+        np.array_equal(getattr(distribution, n), getattr(again, n)) for n in ("loc", "scale")
+    ):
+        normal: Any = distribution
+        return AffineTransform(normal.loc, normal.scale)
     support: Any = distribution.support
     entries = getattr(support, "base_constraint", support)
     if not isinstance(entries, constraints._Interval):  # pyright: ignore[reportAttributeAccessIssue]

@@ -20,6 +20,7 @@ from jaxcluster.inference.posterior import Posterior, parameter_table
 from jaxcluster.jobs.derived import DERIVED, derive
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.jobs.results import Sampled
+from jaxcluster.population.colour_error import NAMES as COLOUR_ERRORS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,6 +62,7 @@ class BayesFactor(Sampled):
         "a_v": "mag",
         "model_scatter": "mag",
         "extinction_scatter": "mag",
+        **dict.fromkeys(COLOUR_ERRORS, "mag"),
         **{name: one.unit for name, one in DERIVED.items()},
     }
     words = {  # noqa: RUF012
@@ -74,6 +76,7 @@ class BayesFactor(Sampled):
         "field_fraction": "share of the sample that is field",
         "model_scatter": "scatter of the isochrone in magnitude and colour",
         "extinction_scatter": "scatter of a_v between stars",
+        **{n: f"what the isochrones' colour lacks at {n[13:]} K" for n in COLOUR_ERRORS},
         **{name: one.words for name, one in DERIVED.items()},
     }
 

@@ -21,6 +21,7 @@ from jaxcluster.density.materialise import materialise
 from jaxcluster.density.mixture import AbstractDensity
 from jaxcluster.density.stars import Stars
 from jaxcluster.population.cells import Cells, population_cells
+from jaxcluster.population.colour_error import NAMES, with_colour_error
 from jaxcluster.population.isochrone import Isochrone, IsochroneGrid
 from jaxcluster.population.mass_function import MassFunction
 
@@ -187,6 +188,8 @@ class PopulationModel(eqx.Module):
             return self.fixed[name] if name in self.fixed else parameters[name]
 
         isochrone = self.grid.isochrone(value("log_age"), value("metallicity"), value("a_v"))
+        if NAMES[0] in parameters:
+            isochrone = with_colour_error(isochrone, plane_of(self.columns)[1], parameters)
         return isochrone._replace(magnitudes=isochrone.magnitudes + parameters["distance_modulus"])
 
     def _passed(self, cells: Cells) -> Float[Array, " k"]:
@@ -215,7 +218,8 @@ class PopulationModel(eqx.Module):
         Args:
             parameters: log_age [log₁₀ yr], metallicity [M/H], distance_modulus [mag], a_v [mag],
                 mass_slope (unless `mass_function` is given), binary_fraction, model_scatter [mag];
-                optionally mass_ratio_slope (0 where absent) and extinction_scatter [mag].
+                optionally mass_ratio_slope (0 where absent), extinction_scatter [mag] and errors
+                of the isochrone's colour [mag] (`colour_error.NAMES`).
             mass_function: for instance `kroupa()`; a power law of slope mass_slope by default.
         """
         _, matrix = plane_of(self.columns)

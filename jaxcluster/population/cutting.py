@@ -119,6 +119,6 @@ def cut_isochrone(
     cuts = (ends[:-1, None] + (ends[1:] - ends[:-1])[:, None] * within).ravel()
     index, fraction = locate(jnp.append(cuts, ends[-1]), arc)
     stars = jnp.concatenate([jnp.zeros(1), jnp.cumsum(number)])
-    tables = (stars, *isochrone)
+    tables = (stars, mass, isochrone.magnitudes, isochrone.reddening)
     at = materialise(tuple(between(fraction, index, table).T for table in tables))
     return Intervals(jnp.maximum(at[0][1:] - at[0][:-1], 0.0), *at[1:])

@@ -191,7 +191,8 @@ def _grid(
         tables[at] = _columns(isochrone)
     coefficients = _extinction(tables, metallicity, bands, extinction)
     magnitudes = np.concatenate([tables[..., None, 3:], coefficients], axis=-2)
-    return IsochroneGrid.from_nodes(metallicity, log_age, tables[..., 0], magnitudes, bands, name)
+    mass, log_teff = tables[..., 0], tables[..., 1]
+    return IsochroneGrid.from_nodes(metallicity, log_age, mass, magnitudes, bands, name, log_teff)
 
 
 def _extinction(

@@ -79,5 +79,5 @@ def load_grid(grid: str = "parsec", bands: tuple[str, ...] | None = None) -> Iso
     magnitudes = np.full((*mass.shape, 1 + extinction.shape[1], len(bands)), np.nan)
     magnitudes[exists] = np.concatenate([magnitude[:, None], extinction], axis=1)
     return IsochroneGrid.from_nodes(
-        table["metallicity"], table["log_age"], mass, magnitudes, bands, grid
+        table["metallicity"], table["log_age"], mass, magnitudes, bands, grid, log_teff
     )

@@ -34,6 +34,7 @@ class Isochrone(NamedTuple):
     initial_mass: Float[Array, " e"]  # solar masses, never decreasing
     magnitudes: Float[Array, "e b"]  # absolute, with extinction
     reddening: Float[Array, "e b"]  # d magnitude / d A_V
+    log_teff: Float[Array, " e"] | None = None  # log₁₀ K, where the grid has them
 
 
 class IsochroneGrid(eqx.Module):
@@ -47,6 +48,7 @@ class IsochroneGrid(eqx.Module):
     bands: tuple[str, ...] = eqx.field(static=True)
     name: str = eqx.field(static=True)
     joints: tuple[int, ...] = eqx.field(static=True)  # EEPs at which the number of stars jumps
+    log_teff: Float[Array, "m a e"] | None = None
 
     @classmethod
     def from_nodes(
@@ -57,6 +59,7 @@ class IsochroneGrid(eqx.Module):
         magnitudes: Float[np.ndarray, "m a e p b"],
         bands: tuple[str, ...],
         name: str,
+        log_teff: Float[np.ndarray, "m a e"] | None = None,
     ) -> "IsochroneGrid":
         """Make a grid from isochrones with NaN where an EEP does not exist.
 
@@ -67,6 +70,7 @@ class IsochroneGrid(eqx.Module):
             magnitudes: absolute magnitude as a polynomial in A_V, constant term first.
             bands: name of each magnitude.
             name: recorded with results.
+            log_teff: log₁₀ of effective temperatures [K], which errors of colours depend on.
 
         Raises:
             ValueError: where a node has no star at all, or axes do not increase.
@@ -92,6 +96,9 @@ class IsochroneGrid(eqx.Module):
             bands=tuple(bands),
             name=name,
             joints=find_joints(mass, filled[..., 0, :]),
+            log_teff=None
+            if log_teff is None
+            else jnp.asarray(np.take_along_axis(log_teff, nearest, axis=-1), jnp.float32),
         )
 
     def isochrone(
@@ -129,7 +136,8 @@ class IsochroneGrid(eqx.Module):
             for by in (value, slope)
         )
         mass = jax.lax.cummax(jnp.dot(weights, near(self.initial_mass)))
-        return Isochrone(mass, magnitudes, reddening)
+        log_teff = None if self.log_teff is None else jnp.dot(weights, near(self.log_teff))
+        return Isochrone(mass, magnitudes, reddening, log_teff)
 
     @property
     def bounds(self) -> dict[str, tuple[float, float]]:

@@ -1,0 +1,119 @@
+"""Errors of isochrones' colours as a function of effective temperature."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpyro.distributions import Normal
+from scipy.stats import norm
+
+import jaxcluster as jc
+from jaxcluster.inference.flat import Flat
+from jaxcluster.population.colour_error import KELVIN, NAMES, hats, with_colour_error
+from jaxcluster.population.simulate import TRUTH
+
+LIMITS = (9.0, 18.0)
+
+
+@pytest.fixture(scope="module")
+def grid():
+    return jc.load_grid("parsec", ("G", "BP", "RP"))
+
+
+def test_straight_lines_between_temperatures():
+    values, log_teff = np.random.default_rng(0).normal(size=6), np.linspace(3.4, 4.4, 300)
+    expected = np.interp(log_teff, np.log10(KELVIN), values)
+    np.testing.assert_allclose(values @ hats(jnp.asarray(log_teff)), expected, atol=1e-12)
+
+
+def test_the_colour_is_wrong_and_the_magnitude_is_not(grid):
+    line, matrix = grid.isochrone(9.6, 0.0, 0.1), jc.plane_of(("G", "BP-RP"))[1]
+    values = dict(zip(NAMES, (0.2, 0.1, 0.05, 0.0, -0.02, 0.01), strict=True))
+    before, after = (
+        np.asarray(one.magnitudes) @ matrix.T
+        for one in (line, with_colour_error(line, matrix, values))
+    )
+    np.testing.assert_array_equal(after[:, 0], before[:, 0])
+    expected = np.interp(line.log_teff, np.log10(KELVIN), list(values.values()))
+    np.testing.assert_allclose(after[:, 1] - before[:, 1], expected, atol=1e-9)
+    assert float(line.log_teff.min()) < 3.55 < 3.75 < float(line.log_teff.max())
+
+
+def population(grid, stars):
+    return jc.PopulationModel(
+        grid, jc.ErrorModel.of(stars), stars.columns, LIMITS, n_masses=96, n_mass_ratios=6
+    )
+
+
+@pytest.fixture(scope="module")
+def stars():
+    rng = np.random.default_rng(1)
+    x = np.stack([np.sort(rng.uniform(10.0, 17.0, 60)), rng.uniform(0.4, 2.0, 60)], axis=-1)
+    return jc.Stars(x, 4e-4 * np.tile(np.eye(2), (60, 1, 1)), ("G", "BP-RP"))
+
+
+def test_one_error_of_all_stars_moves_their_density(grid, stars):
+    """Of binaries too, as both have it."""
+    parameters = {name: jnp.asarray(value) for name, value in TRUTH.items()}
+    shifted = dataclasses.replace(stars, x=stars.x + jnp.array([0.0, 0.07]))
+    expected = population(grid, stars)(parameters)(stars)
+    errors = dict.fromkeys(NAMES, 0.07)
+    found = population(grid, stars)({**parameters, **errors})(shifted)
+    seen = np.asarray(expected) > -50.0
+    assert seen.sum() > 20
+    np.testing.assert_allclose(found[seen], expected[seen], atol=1e-3)
+
+
+def test_gradient(grid, stars):
+    parameters = {name: jnp.asarray(value) for name, value in TRUTH.items()}
+    model = population(grid, stars)
+
+    @jax.jit
+    def value(error):
+        errors = dict(zip(NAMES, error, strict=True))
+        log_p = model({**parameters, **errors})(stars)
+        return jnp.logaddexp(log_p, -5.0).sum()
+
+    at, step = jnp.array([0.05, 0.03, 0.02, 0.01, 0.0, 0.0]), 1e-3
+    slope = jax.jit(jax.grad(value))(at)
+    for j in range(6):
+        up, down = (value(at.at[j].add(s * step)) for s in (1, -1))
+        assert float(slope[j]) == pytest.approx(float(up - down) / (2 * step), rel=0.02, abs=0.5)
+
+
+def test_isochrones_without_temperatures(grid):
+    line = dataclasses.replace(grid, log_teff=None).isochrone(9.0, 0.0)
+    with pytest.raises(ValueError, match=r"isochrone_error|isochrones with effective temp"):
+        with_colour_error(line, jc.plane_of(("G", "BP-RP"))[1], dict.fromkeys(NAMES, 0.0))
+    line = grid.isochrone(9.0, 0.0)
+    with pytest.raises(ValueError, match="one colour, found 2 colours"):
+        with_colour_error(line, np.eye(3), dict.fromkeys(NAMES, 0.0))
+
+
+def test_an_option_of_the_model(stars):
+    options = {"field": lambda stars: -jnp.ones(len(stars)), "limits": LIMITS}
+    build = jc.load_model("mimo_cmd")
+    assert not set(NAMES) & set(build(stars, **options).prior)
+    model = build(stars, isochrone_error=0.05, **options)
+    assert model.describe_prior()["colour_error_3200"] == "Normal(0,0.05)"
+    flat = Flat(model)
+    zero = {name: jnp.zeros(()) for name in flat.bijections}
+    # normal priors are in their own units, where searches take steps of a part of 1
+    one = {**zero, "colour_error_3200": jnp.asarray(1.3)}
+    assert float(flat.constrain(one)["colour_error_3200"]) == pytest.approx(1.3 * 0.05)
+    change = float(flat.log_prior(one) - flat.log_prior(zero))
+    assert change == pytest.approx(norm.logpdf(1.3) - norm.logpdf(0.0))
+
+
+def test_a_normal_prior_of_another_parameter_is_in_no_units_of_its_own():
+    import numpyro
+
+    def prior():
+        centre = numpyro.sample("centre", Normal(1.0, 2.0))
+        return {"x": numpyro.sample("x", Normal(centre, 0.1))}
+
+    flat = Flat(jc.Model.from_likelihood(prior, lambda p: p["x"][None]))
+    sites = flat.constrain({"centre": jnp.asarray(1.0), "x": jnp.asarray(1.0)})
+    assert (float(sites["centre"]), float(sites["x"])) == (3.0, 1.0)
