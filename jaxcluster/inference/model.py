@@ -50,7 +50,8 @@ class Model(eqx.Module):
             that it samples or returns is in the posterior, but for names that end in "_".
         density: parameters → density of one star. Where that is a mixture (`AbstractMixture`) its
             first part is the cluster: posteriors have each star's membership of it, and
-            `bayes_factor` asks for one.
+            `bayes_factor` asks for one. Where it is a pytree, `Partial(function, arrays)` of
+            `jax.tree_util` instead of a closure, what is traced for one candidate serves all.
         stars: the data.
         weights: w_i of each star, such as membership probabilities; 1 by default.
         null: log likelihood of the same stars by a competitor without parameters; it makes a Bayes
