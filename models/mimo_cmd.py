@@ -139,6 +139,6 @@ def build(
         prior,
         Partial(mixture, population),
         stars.knowing(field=log_field),
-        null=float(np.sum(log_field)),
+        null=float(np.asarray(log_field).sum()),
         rough=rough,
     )

@@ -1,6 +1,10 @@
 """Which way a kernel goes: on CPUs loops that stay in the caches, on devices few launches."""
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 
 def on_cpu() -> bool:
@@ -11,3 +15,8 @@ def on_cpu() -> bool:
     960 points (one H200).
     """
     return jax.default_backend() == "cpu"
+
+
+def as_array(values: Any) -> Any:
+    """Make jax's array of one; of numpy's `jnp.asarray` compiles each shape, 20 ms."""
+    return jax.device_put(values) if isinstance(values, np.ndarray) else jnp.asarray(values)

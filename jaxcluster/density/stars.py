@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
+
+from jaxcluster.density.backend import as_array
 
 
 class Stars(eqx.Module):
@@ -27,19 +28,19 @@ class Stars(eqx.Module):
         ValueError: The shapes do not agree.
     """
 
-    x: Float[Array, "n d"] = eqx.field(converter=jnp.asarray)
-    noise: Float[Array, "n d d"] = eqx.field(converter=jnp.asarray)
+    x: Float[Array, "n d"] = eqx.field(converter=as_array)
+    noise: Float[Array, "n d d"] = eqx.field(converter=as_array)
     columns: tuple[str, ...] = eqx.field(static=True, converter=tuple)
     rows: Int[Array, " n"] | None = eqx.field(
-        default=None, converter=lambda rows: None if rows is None else jnp.asarray(rows)
+        default=None, converter=lambda rows: None if rows is None else as_array(rows)
     )
     dropped: tuple[tuple[str, int], ...] = eqx.field(static=True, default=())
     known: Mapping[str, Float[Array, " n"]] = eqx.field(
         default_factory=dict,
-        converter=lambda known: {name: jnp.asarray(values) for name, values in known.items()},
+        converter=lambda known: {name: as_array(values) for name, values in known.items()},
     )
     real: Bool[Array, " n"] | None = eqx.field(
-        default=None, converter=lambda real: None if real is None else jnp.asarray(real)
+        default=None, converter=lambda real: None if real is None else as_array(real)
     )
 
     def __check_init__(self):
@@ -65,11 +66,11 @@ class Stars(eqx.Module):
     def __getitem__(self, index) -> "Stars":
         """The stars that a mask, an index or a slice picks."""
         # In numpy: jax would clamp an index out of range and repeat the last star.
-        pick = np.atleast_1d(np.arange(len(self))[index])
-        rows = None if self.rows is None else _pick(self.rows, pick)
-        known = {name: _pick(values, pick) for name, values in self.known.items()}
-        x, noise = _pick(self.x, pick), _pick(self.noise, pick)
-        real = None if self.real is None else _pick(self.real, pick)
+        chosen = np.atleast_1d(np.arange(len(self))[index])
+        rows = None if self.rows is None else pick(self.rows, chosen)
+        known = {name: pick(values, chosen) for name, values in self.known.items()}
+        x, noise = pick(self.x, chosen), pick(self.noise, chosen)
+        real = None if self.real is None else pick(self.real, chosen)
         return Stars(x, noise, self.columns, rows, self.dropped, known, real)
 
     def knowing(self, **known: Float[ArrayLike, " n"]) -> "Stars":
@@ -96,6 +97,6 @@ class Stars(eqx.Module):
         return sum(count for _, count in self.dropped)
 
 
-def _pick(values: Array, rows: np.ndarray) -> ArrayLike:
+def pick(values: Array, rows: np.ndarray) -> ArrayLike:
     """Rows of an array; in numpy where it has values, or jax would compile for each shape anew."""
     return values[rows] if isinstance(values, Tracer) else np.asarray(values)[rows]

@@ -9,7 +9,7 @@ log10 BF for 100 stars), so what is free is chosen by the likelihood of stars le
 and what the field's number of stars leaves open in a Bayes factor is told (`error.field_error`).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from jaxcluster.density.backend import as_array
 from jaxcluster.density.keys import generator
 from jaxcluster.density.mixture import AbstractDensity, GaussianMixture
-from jaxcluster.density.stars import Stars
+from jaxcluster.density.stars import Stars, pick
 from jaxcluster.field import gaussians as truncated_mixture
 from jaxcluster.field import kernels as kernel_density
 from jaxcluster.field.gaussians import filled_up, log_density_at
@@ -97,7 +98,8 @@ class FieldDensity(AbstractDensity):
 
     def __call__(self, stars: Stars) -> Float[Array, " n"]:
         """Return ln φ of each star, through the chunked kernel."""
-        return jnp.logaddexp(*self.parts(stars.filled_up().x))[: len(stars)]
+        found = jnp.logaddexp(*self.parts(stars.filled_up().x))
+        return as_array(pick(found, np.arange(len(stars))))
 
     def without(self, stars: Stars, rows: Int[Array, " n"]) -> Float[Array, " n"]:
         """Return ln φ of stars some of which are in the field too, each left out of the fit.
@@ -173,7 +175,7 @@ def fit_field(
     kept, x, box = _select(field, limits)
     n = len(x)
     rng = generator(key)
-    uniform = np.exp(np.asarray(log_uniform(x, box), float))
+    uniform = np.exp(log_uniform(x, box))
 
     widths = kernel_density.choose_widths(x, limits, uniform)
     kernels = kernel_density.adaptive_kernels(x, limits, *widths)
@@ -195,8 +197,9 @@ def fit_field(
     share = np.repeat(
         n / (n + 1) * np.array([omega, 1 - omega]), [len(kde.weights), len(gaussians.weights)]
     )
+    parts = share * both.weights, both.means, both.covs
     return FieldDensity(
-        kernels=filled_up(GaussianMixture(share * both.weights, both.means, both.covs)),
+        kernels=filled_up(GaussianMixture(*map(as_array, parts))),
         floor=jnp.asarray(1.0 / (n + 1)),
         box=jnp.asarray(box),
         leave_one_out=_spread(left_out, kept),
@@ -246,7 +249,7 @@ def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
 def _spread(left_out: np.ndarray, kept: np.ndarray) -> Array:
     full = np.full(len(kept), -np.inf)
     full[kept] = left_out
-    return jnp.asarray(full)
+    return as_array(full)
 
 
 def stack(
@@ -267,9 +270,12 @@ def average(mixtures: GaussianMixture) -> GaussianMixture:
     return GaussianMixture(flat.weights / len(mixtures.weights), flat.means, flat.covs)
 
 
-@jax.jit
 def log_uniform(x, box):
-    """Return ln u: flat in magnitude and over the box's colours, then e-folding by TAIL."""
+    """Return ln u: flat in magnitude and over the box's colours, then e-folding by TAIL.
+
+    In numpy where it has values, or jax would compile for each number of stars.
+    """
+    np_or_jnp: Any = np if isinstance(x, np.ndarray) else jnp
     (lo, hi), (blue, red) = box
-    beyond = jnp.maximum(x[:, 1] - red, 0) + jnp.maximum(blue - x[:, 1], 0)
-    return -beyond / TAIL - jnp.log((hi - lo) * (red - blue + 2 * TAIL))
+    beyond = np_or_jnp.maximum(x[:, 1] - red, 0) + np_or_jnp.maximum(blue - x[:, 1], 0)
+    return -beyond / TAIL - np_or_jnp.log((hi - lo) * (red - blue + 2 * TAIL))

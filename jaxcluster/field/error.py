@@ -20,7 +20,6 @@ import math
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 from scipy.special import logsumexp
@@ -89,7 +88,7 @@ def halves(
         inside = np.cumsum(np.isfinite(np.asarray(field.leave_one_out))) - 1
         others = np.delete(x, inside[np.asarray(rows)[np.asarray(rows) >= 0]], axis=0)
         x = others if len(others) >= LEAST else x
-    uniform = np.exp(np.asarray(log_uniform(jnp.asarray(at), field.box), float))
+    uniform = np.exp(log_uniform(at, np.asarray(field.box)))
     n, found = len(x) // 2, []
     for _ in range(HALVES // 2):
         order = rng.permutation(len(x))

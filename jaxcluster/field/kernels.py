@@ -11,11 +11,11 @@ likelihood.
 import itertools
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 
+from jaxcluster.density.backend import as_array
 from jaxcluster.density.mixture import GaussianMixture
 from jaxcluster.field.gaussians import NARROWEST, evaluate, inside
 
@@ -97,9 +97,9 @@ def to_mixture(kernels: Kernels, limits: tuple[float, float]) -> GaussianMixture
     norm = inside(kernels.centres[..., 0], kernels.variances[:, :1], limits).sum(1)
     covs = kernels.variances[:, :, None] * np.eye(2)
     return GaussianMixture(
-        weights=jnp.asarray(np.repeat(1 / n / norm, m)),
-        means=jnp.asarray(kernels.centres.reshape(-1, 2)),
-        covs=jnp.asarray(np.repeat(covs, m, axis=0)),
+        weights=as_array(np.repeat(1 / n / norm, m)),
+        means=as_array(kernels.centres.reshape(-1, 2)),
+        covs=as_array(np.repeat(covs, m, axis=0)),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Int, PRNGKeyArray
 
 from jaxcluster.density.keys import as_key
@@ -25,14 +26,16 @@ from jaxcluster.field.error import field_error
 from jaxcluster.field.mismatch import compare
 from jaxcluster.inference.compile import Stopwatch, cpu_time
 from jaxcluster.inference.fast import fast
-from jaxcluster.inference.model import Model, parameters_of, trace_of
+from jaxcluster.inference.model import Model, Prior, parameters_of, trace_of
 from jaxcluster.inference.posterior import Progress
+from jaxcluster.inference.tracing import Recent, structure
 from jaxcluster.jobs.bayes_factor_result import BayesFactor
 from jaxcluster.jobs.inputs import default_limits, inside, members_table, read_stars, shared_stars
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.jobs.plausible import input_oddities, parallax_oddities
 from jaxcluster.jobs.stellar import stellar_parameters
 
+_kinds = Recent()  # of densities, by the structure of their models
 LEAST_STARS = 5
 
 
@@ -175,6 +178,10 @@ def bayes_factor(
     )
 
 
+def _density(prior: Prior, density: Callable, sites: Mapping[str, Any]) -> Any:
+    return density(parameters_of(prior, sites))
+
+
 def _null_of(model: Model) -> float:
     """Return ln Z of the field alone, of a model that has cluster and field.
 
@@ -182,12 +189,16 @@ def _null_of(model: Model) -> float:
         ValueError: it has not, and sampling it would be in vain.
     """
     values = {n: s["value"] for n, s in trace_of(model.prior).items() if s["type"] == "sample"}
-    density = jax.eval_shape(lambda v: model.density(parameters_of(model.prior, v)), values)
-    if not isinstance(density, AbstractMixture) or model.null is None:
+    function = Partial(_density, model.prior, model.density)
+    if (known := structure(function, values)) is None or (kind := _kinds.get(known)) is None:
+        kind = type(jax.eval_shape(function, values))
+        if known is not None:
+            _kinds[known] = kind
+    if not issubclass(kind, AbstractMixture) or model.null is None:
         raise ValueError(
             "model: a Bayes factor needs the log likelihood `null` of the field alone and a "
             f"mixture whose first part is the cluster, such as Mixture([1 − f, f], [cluster, "
-            f"field]); found null = {model.null} and {type(density).__name__}. `fit` samples any "
+            f"field]); found null = {model.null} and {kind.__name__}. `fit` samples any "
             "model"
         )
     return float(model.null)
