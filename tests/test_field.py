@@ -10,7 +10,7 @@ from scipy.stats import norm
 from jaxcluster.density.stars import Stars
 from jaxcluster.field.density import fit_field, published_kde
 from jaxcluster.field.error import field_error, halves, log_change
-from jaxcluster.field.gaussians import FOLDS, fit_gaussians, log_density_at
+from jaxcluster.field.gaussians import FOLDS, fit_gaussians, log_density_at, refit_gaussians
 from jaxcluster.field.kernels import adaptive_kernels, leave_one_out
 from jaxcluster.inference.posterior import systematic
 
@@ -163,6 +163,20 @@ def test_truncated_gaussian_is_recovered():
     fit = fit_gaussians(x, LIMITS, [1], rng)
     np.testing.assert_allclose(fit.means[0], [18.0, 1.3], atol=0.1)
     np.testing.assert_allclose(fit.covs[0], [[1.0, 0.2], [0.2, 0.1]], atol=0.1)
+
+
+def test_fits_side_by_side_are_those_of_each_by_itself():
+    """Those that go on longer change nothing of others, nor do stars that are left out."""
+    rng, x = np.random.default_rng(6), draw(300, 4)
+    start = fit_gaussians(x, LIMITS, [3], rng)
+    real = np.array([rng.uniform(size=len(x)) < share for share in (0.3, 0.8, 1.0)])
+    starts = jax.tree.map(lambda a: np.stack([a] * 3), start)
+    together = refit_gaussians(np.stack([x] * 3), LIMITS, starts, real)
+    for f, those in enumerate(real):
+        one = jax.tree.map(lambda a: np.asarray(a)[None], start)
+        alone = refit_gaussians(x[those][None], LIMITS, one, np.ones((1, those.sum()), bool))
+        for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(a[f], b[0], rtol=1e-8)
 
 
 def ingredients(phi, test):

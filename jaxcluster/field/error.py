@@ -89,17 +89,23 @@ def halves(
         others = np.delete(x, inside[np.asarray(rows)[np.asarray(rows) >= 0]], axis=0)
         x = others if len(others) >= LEAST else x
     uniform = np.exp(log_uniform(at, np.asarray(field.box)))
-    n, found = len(x) // 2, []
+    n, found, begin = len(x) // 2, [], _gaussians(field)
     for _ in range(HALVES // 2):
         order = rng.permutation(len(x))
-        for half in (x[order[:n]], x[order[-n:]]):
-            few = min(neighbours, n - 2)
+        both = np.stack([x[order[:n]], x[order[-n:]]])
+        # each from another of the five, so that it is no matter where they began
+        starts = np.concatenate([rng.permutation(FOLDS), rng.permutation(FOLDS)])
+        label = np.stack([rng.permutation(n) % FOLDS for _ in both])
+        fits = refit_gaussians(
+            np.repeat(both, FOLDS, axis=0),
+            (low, high),
+            jax.tree.map(lambda a: a[starts], begin),  # noqa: B023
+            (label[:, None] != np.arange(FOLDS)[:, None]).reshape(-1, n),
+        )
+        for number, half in enumerate(both):
+            few, own = min(neighbours, n - 2), slice(number * FOLDS, (number + 1) * FOLDS)
             kernels = adaptive_kernels(half, (low, high), few, metric, scale)
-            # each from another of the five, so that it is no matter where they began
-            starts = zip(rng.permutation(FOLDS), _gaussians(field), strict=True)
-            label = rng.permutation(n) % FOLDS
-            fits = [refit_gaussians(half[label != f], (low, high), start) for f, start in starts]
-            gaussians = average(jax.tree.map(lambda *a: np.stack(a), *fits))
+            gaussians = average(jax.tree.map(lambda a: a[own], fits))  # noqa: B023
             parts = evaluate(at, to_mixture(kernels, (low, high))), evaluate(at, gaussians)
             found.append(stack(*parts, kde_weight, uniform, n))
     return np.array(found)
@@ -138,12 +144,11 @@ def field_error(
     return FieldError(float(np.std(changes, ddof=1)), float(np.mean(changes)))
 
 
-def _gaussians(field: FieldDensity) -> list[GaussianMixture]:
-    """Mixture of each of the five fits, weights not normalised."""
+def _gaussians(field: FieldDensity) -> GaussianMixture:
+    """Mixtures of the five fits, stacked, weights not normalised."""
     k = field.hyperparameters.components
     first = field.n_kernels
-    own = jax.tree.map(
+    return jax.tree.map(
         lambda a: np.asarray(a)[first : first + FOLDS * k].reshape(FOLDS, k, *a.shape[1:]),
         field.kernels,
     )
-    return [jax.tree.map(lambda a, f=f: a[f], own) for f in range(FOLDS)]

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from scipy.special import ndtr
 
+from jaxcluster.density.backend import as_array
 from jaxcluster.density.gaussian import log_density
 from jaxcluster.density.mixture import GaussianMixture
 
@@ -31,7 +32,7 @@ AGAIN = 60  # where it begins at a fit to stars of the same kind
 def inside(
     means: Float[np.ndarray, "*k"],
     variances: Float[np.ndarray, "*#k"],
-    limits: tuple[float, float] | Float[np.ndarray, " 2"],
+    limits: tuple[float, float] | Float[np.ndarray, "2 ..."],
 ) -> Float[np.ndarray, "*k"]:
     """Return Z, the probability of 1-d Gaussians between the limits (mag, variances mag²)."""
     sigma = np.sqrt(variances)
@@ -55,7 +56,7 @@ def filled_up(mixture: GaussianMixture) -> GaussianMixture:
     """Add Gaussians of weight 0 up to a multiple of `ROUND`, so that few numbers compile."""
     weights = np.pad(np.asarray(mixture.weights), (0, -len(mixture.weights) % ROUND))
     means, covs = _repeated(mixture.means), _repeated(mixture.covs)
-    return GaussianMixture(jnp.asarray(weights), jnp.asarray(means), jnp.asarray(covs))
+    return GaussianMixture(as_array(weights), as_array(means), as_array(covs))
 
 
 def _repeated(a) -> np.ndarray:
@@ -84,8 +85,12 @@ def fit_gaussians(
     best, worse = (np.inf, None), 0
     for k in numbers:
         starts = [_start(t, k, rng) for _ in range(3 if k > 1 else 1)]
-        short = [_em(t, start, bounds, SHORT) for start in starts]
-        log_like, parameters = _em(t, max(short, key=lambda fit: fit[0])[1], bounds, LONG)
+        together = tuple(map(np.stack, zip(*starts, strict=True)))
+        n = len(starts)
+        log_like, short = _em(np.stack([t] * n), together, np.stack([bounds] * n), SHORT)
+        first = [log_like.argmax()]
+        (log_like,), parameters = _em(t[None], tuple(p[first] for p in short), bounds[None], LONG)
+        parameters = tuple(p[0] for p in parameters)
         bic = (6 * k - 1) * np.log(len(t)) - 2 * log_like
         best, worse = ((bic, parameters), 0) if bic < best[0] else (best, worse + 1)
         if worse == 2:
@@ -95,21 +100,32 @@ def fit_gaussians(
 
 
 def refit_gaussians(
-    x: Float[np.ndarray, "n 2"], limits: tuple[float, float], mixture: GaussianMixture
+    x: Float[np.ndarray, "f n 2"],
+    limits: tuple[float, float],
+    mixtures: GaussianMixture,
+    real: Bool[np.ndarray, "f n"],
 ) -> GaussianMixture:
-    """Fit as many Gaussians to other stars of the same kind, beginning at a mixture of before.
+    """Fit as many Gaussians to other stars of the same kind, beginning at mixtures of before.
 
     Args:
-        x: (magnitude, colour) of the stars, mag, all inside the limits.
+        x: (magnitude, colour) of the stars of each fit, mag, all inside the limits.
         limits: (lo, hi) of the magnitudes.
-        mixture: from `fit_gaussians`; its weights need not be normalised.
+        mixtures: from `fit_gaussians`, one for each fit, stacked; weights need not be normalised.
+        real: which stars each fit takes.
     """
-    centre, unit, t, bounds = _standardised(x, limits)
-    means = (np.asarray(mixture.means) - centre) / unit
-    covs = np.asarray(mixture.covs) / (unit[:, None] * unit)
-    weights = np.asarray(mixture.weights) * inside(means[:, 0], covs[:, 0, 0], bounds)
-    _, parameters = _em(t, (weights / weights.sum(), means, covs), bounds, AGAIN)
-    return _in_magnitudes(parameters, centre, unit, bounds)
+    each = [_standardised(one[those], limits) for one, those in zip(x, real, strict=True)]
+    centre, unit, bounds = (np.stack([one[part] for one in each]) for part in (0, 1, 3))
+    means = (np.asarray(mixtures.means) - centre[:, None]) / unit[:, None]
+    covs = np.asarray(mixtures.covs) / (unit[:, None, :, None] * unit[:, None, None, :])
+    weights = np.asarray(mixtures.weights) * _inside_of_each(means, covs, bounds)
+    begin = weights / weights.sum(axis=1, keepdims=True), means, covs
+    t = (x - centre[:, None]) / unit[:, None]
+    _, found = _em(t, begin, bounds, AGAIN, real)
+    fits = [
+        _in_magnitudes(tuple(p[f] for p in found), centre[f], unit[f], bounds[f])
+        for f in range(len(x))
+    ]
+    return jax.tree.map(lambda *a: np.stack(a), *fits)
 
 
 def _standardised(x, limits):
@@ -122,9 +138,9 @@ def _in_magnitudes(parameters, centre, unit, bounds) -> GaussianMixture:
     """Return the mixture of parameters in those units, its weights divided by Z."""
     weights, means, covs = parameters
     return GaussianMixture(
-        weights=jnp.asarray(weights / inside(means[:, 0], covs[:, 0, 0], bounds)),
-        means=jnp.asarray(centre + means * unit),
-        covs=jnp.asarray(covs * unit[:, None] * unit),
+        weights=as_array(weights / inside(means[:, 0], covs[:, 0, 0], bounds)),
+        means=as_array(centre + means * unit),
+        covs=as_array(covs * unit[:, None] * unit),
     )
 
 
@@ -163,32 +179,53 @@ def fit_folds(
     return Folds(jax.tree.map(lambda *a: np.stack(a), *fits), left_out)
 
 
-def _em(t, parameters: tuple[Any, Any, Any], limits, steps: int):
-    """Return log likelihood and parameters of Gaussians truncated at the limits."""
-    features = np.stack([t[:, 0] ** 0, *t.T, t[:, 0] ** 2, t[:, 0] * t[:, 1], t[:, 1] ** 2], 1)
-    best = -np.inf, parameters
+def _em(t, parameters: Any, limits, steps: int, real=None) -> tuple[np.ndarray, Any]:
+    """Return log likelihood and parameters of fits of Gaussians truncated at the limits.
+
+    Several fits at once, the leading axis f of all, since of some hundred stars a step is a hundred
+    small operations: stars t [f, n, 2], parameters [f, k, …], limits [f, 2]. `real` [f, n] is false
+    for stars that a fit leaves out.
+    """
+    ones = np.ones(t.shape[:2]) if real is None else real.astype(float)
+    x, y = t[..., 0], t[..., 1]
+    features = np.stack([x**0, x, y, x**2, x * y, y**2], -1)
+    best: Any = np.full(len(t), -np.inf), tuple(np.array(p) for p in parameters)
+    on = np.arange(len(t))  # fits that go on
     for _ in range(steps):
-        log_terms = _coefficients(*parameters, limits) @ features.T
-        shift = log_terms.max(axis=0)
-        terms = np.exp(log_terms - shift)
-        total = terms.sum(axis=0)
-        log_like = float((np.log(total) + shift).sum())
-        gain = log_like - best[0]
-        if gain > 0:
-            best = log_like, parameters
-        if gain < 1e-5 * len(t):
+        seen, weight = features[on], ones[on]
+        log_terms = _coefficients(*parameters, limits[on]) @ seen.swapaxes(-1, -2)
+        shift = log_terms.max(axis=1)
+        terms = np.exp(log_terms - shift[:, None])
+        total = terms.sum(axis=1)
+        log_like = ((np.log(total) + shift) * weight).sum(axis=1)
+        gain = log_like - best[0][on]
+        better = gain > 0
+        best[0][on[better]] = log_like[better]
+        for kept, found in zip(best[1], parameters, strict=True):
+            kept[on[better]] = found[better]
+        going = gain >= 1e-5 * weight.sum(axis=1)
+        if not going.any():
             break
-        parameters = _maximise((terms / total) @ features, *parameters, limits)
+        on, limited = on[going], limits[on[going]]
+        share = (terms * (weight / total)[:, None])[going]
+        weights, means, covs = (p[going] for p in parameters)
+        parameters = _maximise(share @ seen[going], weights, means, covs, limited)
     return best
 
 
 def _coefficients(weights, means, covs, limits):
     """Return ln [π N(x) / Z] of each Gaussian as a quadratic in the features."""
     p = np.linalg.inv(covs)
-    slope = np.einsum("kij,kj->ki", p, means)
-    norm = 2 * np.pi * np.sqrt(np.linalg.det(covs)) * inside(means[:, 0], covs[:, 0, 0], limits)
-    constant = np.log(weights / norm) - 0.5 * (slope * means).sum(1)
-    return np.stack([constant, *slope.T, -0.5 * p[:, 0, 0], -p[:, 0, 1], -0.5 * p[:, 1, 1]], 1)
+    slope = np.einsum("...ij,...j->...i", p, means)
+    norm = 2 * np.pi * np.sqrt(np.linalg.det(covs)) * _inside_of_each(means, covs, limits)
+    constant = np.log(weights / norm) - 0.5 * (slope * means).sum(-1)
+    quadratic = -0.5 * p[..., 0, 0], -p[..., 0, 1], -0.5 * p[..., 1, 1]
+    return np.stack([constant, slope[..., 0], slope[..., 1], *quadratic], -1)
+
+
+def _inside_of_each(means, covs, limits):
+    """Z of the Gaussians of each fit."""
+    return inside(means[..., 0], covs[..., 0, 0], limits.T[..., None])
 
 
 def _maximise(moments, weights, means, covs, limits):
@@ -196,30 +233,31 @@ def _maximise(moments, weights, means, covs, limits):
 
     A prior of one star's worth of a small round Gaussian prevents collapse.
     """
-    count = moments[:, 0] + 1e-10
-    seen = moments[:, 1:3] / count[:, None]
-    sigma = np.sqrt(covs[:, 0, 0])
-    a, b = ((limit - means[:, 0]) / sigma for limit in limits)
+    count = moments[..., 0] + 1e-10
+    seen = moments[..., 1:3] / count[..., None]
+    sigma = np.sqrt(covs[..., 0, 0])
+    low, high = limits.T[..., None]
+    a, b = (low - means[..., 0]) / sigma, (high - means[..., 0]) / sigma
     density_a, density_b = (np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi) for z in (a, b))
-    norm = inside(means[:, 0], covs[:, 0, 0], limits)
+    norm = _inside_of_each(means, covs, limits)
     shift = (density_a - density_b) / norm  # E z and E z² − 1 of the truncated unit normal
     spread = (a * density_a - b * density_b) / norm
-    along = covs[:, :, 0] / sigma[:, None]
-    offset = along * shift[:, None]
+    along = covs[..., 0] / sigma[..., None]
+    offset = along * shift[..., None]
     new = seen - offset
-    second = moments[:, [3, 4, 4, 5]].reshape(-1, 2, 2) / count[:, None, None]
-    cov = second - _outer(seen) + _outer(offset) - _outer(along) * spread[:, None, None]
-    cov = (count[:, None, None] * cov + 0.03 * np.eye(2)) / (count + 1)[:, None, None]
+    second = moments[..., [3, 4, 4, 5]].reshape(*count.shape, 2, 2) / count[..., None, None]
+    cov = second - _outer(seen) + _outer(offset) - _outer(along) * spread[..., None, None]
+    cov = (count[..., None, None] * cov + 0.03 * np.eye(2)) / (count + 1)[..., None, None]
     values, vectors = np.linalg.eigh(cov)
-    cov = np.einsum("kij,kj,klj->kil", vectors, np.maximum(values, 1e-4), vectors)
+    cov = (vectors * np.maximum(values, 1e-4)[..., None, :]) @ vectors.swapaxes(-1, -2)
     # further out than one width the mean and the width of what is inside are degenerate
-    width = np.sqrt(cov[:, 0, 0])
-    new[:, 0] = np.clip(new[:, 0], limits[0] - width, limits[1] + width)
-    return count / count.sum(), new, cov
+    width = np.sqrt(cov[..., 0, 0])
+    new[..., 0] = np.clip(new[..., 0], low - width, high + width)
+    return count / count.sum(axis=-1, keepdims=True), new, cov
 
 
 def _outer(v):
-    return v[:, :, None] * v[:, None, :]
+    return v[..., :, None] * v[..., None, :]
 
 
 def _start(t, k: int, rng):
