@@ -57,7 +57,7 @@ def draw(plane, n, rng, extinction_scatter=0.0):
     bands, matrix = plane_of(columns)
     grid = load_grid("parsec", bands)
     isochrone = grid.isochrone(TRUTH["log_age"], TRUTH["metallicity"], TRUTH["a_v"])
-    nodes, magnitudes, reddening = (np.asarray(a) for a in isochrone)
+    nodes, magnitudes, reddening = (np.asarray(a) for a in isochrone[:3])
     new = np.concatenate([[True], np.diff(nodes) > 0])
 
     def power_law(slope, low, high):

@@ -166,7 +166,8 @@ class Stopwatch:
             except UNKNOWN:  # it asks for a number of an array of its own
                 arrays, known = [], None
                 found = Traced.of(lambda _, *arguments: function(*arguments), [], arguments)
-            if known is not None:
+            # what closes over a sample is kept with it, and is no other's
+            if known is not None and sum(map(np.size, found.closed)) < LARGE:
                 _traced[known] = found
         program, shape, launch = found.program, found.shape, LAUNCH.get()
         constants = [*(arrays[i] for i in found.used), *found.closed]
