@@ -48,11 +48,12 @@ def test_hierarchical_prior_is_the_joint_density():
 
     model = jc.Model.from_likelihood(program, lambda p: -((p["values"] - p["shifted"] + 11.0) ** 2))
     flat = Flat(model)
-    z = {"centre": jnp.array(0.7), "values": jnp.array([0.1, -0.4, 2.0])}
+    # a normal prior that depends on nothing is in its own units
+    z = {"centre": jnp.array(0.7 / 3.0), "values": jnp.array([0.1, -0.4, 2.0])}
     joint = np.array([0.7, 0.1, -0.4, 2.0])
     covariance = np.full((4, 4), 9.0) + np.diag([0.0, 1.0, 1.0, 1.0])
     expected = multivariate_normal(np.zeros(4), covariance).logpdf(joint)
-    assert float(flat.log_prior(z)) == pytest.approx(expected, rel=1e-10)
+    assert float(flat.log_prior(z)) == pytest.approx(expected + np.log(3.0), rel=1e-10)
     np.testing.assert_allclose(flat.parameters(z)["shifted"], joint[1:] + 10.0)
     assert float(flat.log_likelihood(z)) == pytest.approx(-3.0)
 
