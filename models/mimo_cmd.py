@@ -108,6 +108,8 @@ def build(
     """
     bands, _ = jc.plane_of(stars.columns)
     isochrones = jc.load_grid(grid, bands)
+    if not 0.0 <= isochrone_error <= 1.0:
+        raise ValueError(f"isochrone_error: found {isochrone_error}, expected 0 to 1 mag")
     errors = {name: Normal(0.0, isochrone_error) for name in jc.COLOUR_ERRORS if isochrone_error}
     prior, fixed = jc.within({**PRIOR, **errors}, isochrones.bounds, prior, SUPPORT)
     masses, ratios = cells_for(stars, prior["model_scatter"])

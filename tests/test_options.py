@@ -70,6 +70,7 @@ BAYES = [
     ["--column", "G=phot_g_mean_mag", "--column", "G=gmag"],
     *(["--colour-error-floor", text] for text in ("-1", "100", "nan", "inf")),
     *(["--grid", text] for text in ("", "absent.dat", "padova", "mist,absent.dat", "mist,mist")),
+    *(["--isochrone-error", text] for text in ("-0.05", "nan", "50")),
     *(["--max-ruwe", text] for text in ("1.4", "nan", "-1")),  # no such column
     *(["--model", text] for text in ("", "absent", "absent.py", ".")),
     ["--prior", "a_v=Uniform(0,1)", "--prior", "a_v=Uniform(0,2)"],
@@ -102,7 +103,11 @@ def run(*words):
 
 
 # in messages
-CALLED = {"--max-ruwe": "ruwe", "--out": "suffix", "--cut": "sigma"}
+CALLED = {
+    "--max-ruwe": "ruwe",
+    "--out": "suffix",
+    "--cut": "sigma",
+}
 
 
 def refused(result, typed: str):

@@ -110,10 +110,7 @@ class Flat(eqx.Module):
             )
         self.bijections = {n: bijection(s["fn"], again[n]["fn"]) for n, s in sites.items()}
         values = {name: site["value"] for name, site in sites.items()}
-        if (known := structure(self, values)) is None or known not in _checked:
-            self._check_reads(values)
-            if known is not None:
-                _checked[known] = True
+        _checked.once(structure(self, values), lambda: self._check_reads(values))
 
     @property
     def real(self) -> Bool[Array, " n"] | None:

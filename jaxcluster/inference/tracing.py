@@ -24,6 +24,14 @@ class Recent(dict):
         if len(self) > KEPT:
             del self[next(iter(self))]
 
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What was made for a key, or is made now; it is not kept where the key is None."""
+        if key is None:
+            return make()
+        if key not in self:
+            self[key] = make()
+        return self[key]
+
 
 def structure(function: Any, arguments: Any) -> tuple | None:
     """What the tracing of a function that is a pytree depends on.

@@ -190,10 +190,8 @@ def _null_of(model: Model) -> float:
     """
     values = {n: s["value"] for n, s in trace_of(model.prior).items() if s["type"] == "sample"}
     function = Partial(_density, model.prior, model.density)
-    if (known := structure(function, values)) is None or (kind := _kinds.get(known)) is None:
-        kind = type(jax.eval_shape(function, values))
-        if known is not None:
-            _kinds[known] = kind
+    known = structure(function, values)
+    kind = _kinds.once(known, lambda: type(jax.eval_shape(function, values)))
     if not issubclass(kind, AbstractMixture) or model.null is None:
         raise ValueError(
             "model: a Bayes factor needs the log likelihood `null` of the field alone and a "

@@ -20,6 +20,7 @@ from jaxcluster.inference.posterior import Posterior, parameter_table
 from jaxcluster.jobs.derived import DERIVED, derive
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.jobs.results import Sampled
+from jaxcluster.population.colour_error import KELVIN
 from jaxcluster.population.colour_error import NAMES as COLOUR_ERRORS
 
 if TYPE_CHECKING:
@@ -76,7 +77,10 @@ class BayesFactor(Sampled):
         "field_fraction": "share of the sample that is field",
         "model_scatter": "scatter of the isochrone in magnitude and colour",
         "extinction_scatter": "scatter of a_v between stars",
-        **{n: f"what the isochrones' colour lacks at {n[13:]} K" for n in COLOUR_ERRORS},
+        **{
+            name: f"what the isochrones' colour lacks at {kelvin} K"
+            for name, kelvin in zip(COLOUR_ERRORS, KELVIN, strict=True)
+        },
         **{name: one.words for name, one in DERIVED.items()},
     }
 
