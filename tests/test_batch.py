@@ -365,6 +365,7 @@ def test_a_run_that_goes_on(run, monkeypatch):
     pd.testing.assert_frame_equal(numbers(found), numbers(rows))
 
 
+@pytest.mark.slow
 def test_candidates_side_by_side(run, tmp_path):
     """Those of one process whose evaluations are launched as one, and those one after the other."""
     alone, together = (

@@ -285,11 +285,11 @@ def test_bias_of_halves_is_what_the_field_still_lacks(fitted_to_curve):
 
 
 def test_halves_are_densities_of_half_of_the_field(field, fitted):
-    magnitudes = LIMITS[0] + (np.arange(200) + 0.5) * 8 / 200
-    colours = np.linspace(-4, 8, 600)
+    magnitudes = LIMITS[0] + (np.arange(100) + 0.5) * 8 / 100
+    colours = np.linspace(-4, 8, 300)
     plane = stars(np.stack(np.meshgrid(magnitudes, colours, indexing="ij"), -1).reshape(-1, 2))
     found = halves(fitted, plane, key=3)
-    total = np.exp(found).sum(axis=1) * 8 / 200 * (colours[1] - colours[0])
+    total = np.exp(found).sum(axis=1) * 8 / 100 * (colours[1] - colours[0])
     np.testing.assert_allclose(total, 1.0, atol=5e-3)
     np.testing.assert_array_equal(fitted.x, field.x)
     np.testing.assert_array_equal(found[:2], halves(fitted, plane, key=3)[:2])

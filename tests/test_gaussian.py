@@ -92,12 +92,13 @@ def symmetric(gradients):
 def test_value_is_numpyros(d, shared):
     arguments = problem(d, 23, 7, d, shared=shared)
     np.testing.assert_allclose(
-        value_of(log_density)(*arguments), by_numpyro(*arguments), atol=1e-10
+        value_of(log_density)(*arguments), value_of(by_numpyro)(*arguments), atol=1e-10
     )
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
-@pytest.mark.parametrize("d", [1, 2, 3, 6])
+@pytest.mark.parametrize(
+    ("d", "shared"), [(1, False), (2, False), (2, True), (6, False), (6, True)]
+)
 def test_gradients_are_those_of_the_dense_formula(d, shared):
     arguments = problem(10 + d, 41, 5, d, shared=shared)
     ours = gradient_of(log_density)(arguments)
@@ -302,17 +303,17 @@ def test_the_same_under_jit_vmap_and_grad():
 
 
 # with 11 components and 88 pairs in flight a chunk is 8 stars
-CHUNKS = [(1, 88), (7, 88), (8, 88), (9, 88), (97, 88), (3, 1), (1009, 16_384)]
+CHUNKS = [(1, 88), (8, 88), (9, 88), (3, 1), (1009, 16_384)]
 
 
 @pytest.mark.parametrize(("n", "pairs_in_flight"), CHUNKS)
 def test_chunks_do_not_show(monkeypatch, n, pairs_in_flight):
-    """One star, a prime number, a whole number of chunks and one more: the same sums."""
+    """One star, a whole number of chunks, one more, and what the kernel takes: the same sums."""
     monkeypatch.setattr(gaussian, "PAIRS_IN_FLIGHT", pairs_in_flight)
     arguments = problem(70, n, 11, 2)
-    value = jax.jit(lambda a: log_density(*a))(arguments)  # not the cached ones: another chunk
+    both = jax.jit(lambda a: (log_density(*a), jax.grad(total(log_density))(a)))
+    value, ours = both(arguments)  # not the cached ones: another chunk
     np.testing.assert_allclose(value, value_of(log_density_dense)(*arguments), rtol=1e-12)
-    ours = jax.jit(jax.grad(total(log_density)))(arguments)
     dense = symmetric(gradient_of(log_density_dense)(arguments))
     for name, a, b in zip(ARGUMENTS, ours, dense, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10, err_msg=name)

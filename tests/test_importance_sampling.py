@@ -530,7 +530,9 @@ def test_an_estimate_that_says_nothing_is_followed_by_another_from_its_draws(mon
     assert run.flags == []
 
 
-@pytest.mark.parametrize(("narrower", "dimensions"), [(5.0, 2), (4.0, 3)])
+@pytest.mark.parametrize(
+    ("narrower", "dimensions"), [pytest.param(5.0, 2, marks=pytest.mark.slow), (4.0, 3)]
+)
 def test_a_narrow_mode_far_away_is_found(narrower, dimensions):
     """30 % of Z: 3 and 7 of 15 seeds lost it (error -0.35), and one of 20 the second one again."""
     narrow = jnp.where(jnp.arange(8) < dimensions, 1.0 / narrower, 1.0)

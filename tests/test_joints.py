@@ -80,7 +80,9 @@ def test_helium_burning_begins_at_a_joint_of_parsec():
     assert 222 in jc.load_grid("parsec", ("G", "BP", "RP")).joints
 
 
-@pytest.mark.parametrize("cells", [(96, 6), (128, 8), (200, 14)])
+@pytest.mark.parametrize(
+    "cells", [(96, 6), *(pytest.param(c, marks=pytest.mark.slow) for c in ((128, 8), (200, 14)))]
+)
 def test_no_cell_reaches_from_the_clump_to_the_blue(cells):
     """Two blue stragglers of NGC 2682, G 10.9, far from any star that the model has.
 
