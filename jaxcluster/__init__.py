@@ -46,7 +46,7 @@ from jaxcluster.jobs.model_files import load_model
 from jaxcluster.jobs.results import load
 from jaxcluster.jobs.vet import vet
 from jaxcluster.population.cmd import ErrorModel, PopulationDensity, PopulationModel, plane_of
-from jaxcluster.population.colour_error import NAMES as COLOUR_ERRORS
+from jaxcluster.population.colour_error import load_colour_error
 from jaxcluster.population.files import read_isochrones
 from jaxcluster.population.grids import load_grid
 from jaxcluster.population.isochrone import IsochroneGrid
@@ -65,7 +65,6 @@ from jaxcluster.structure.surface import ClusterOnSky, FieldOnSky, SurfaceDensit
 
 __version__ = "0.1.0"
 __all__ = [
-    "COLOUR_ERRORS",
     "AbstractDensity",
     "AbstractMixture",
     "AbstractProfile",
@@ -107,6 +106,7 @@ __all__ = [
     "king",
     "kroupa",
     "load",
+    "load_colour_error",
     "load_grid",
     "load_model",
     "maximum_likelihood",

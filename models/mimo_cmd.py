@@ -101,16 +101,16 @@ def build(
         prior: replaces or adds distributions or their texts, for instance {"mass_ratio_slope":
             Uniform(-5, 5)} or {"extinction_scatter": "LogUniform(0.003, 0.3)"}. Normal ones that
             reach beyond `SUPPORT` or the grid are cut off there.
-        isochrone_error: standard deviation [mag] of what the isochrones' colour is wrong by, at
-            each of six effective temperatures; they are trusted by default.
+        isochrone_error: what the isochrones' colour may be wrong by, for `jc.load_colour_error`;
+            they are trusted by default.
         n_masses: cells along the isochrone; see `cells_for`.
         n_mass_ratios: cells in the mass ratio.
     """
     bands, _ = jc.plane_of(stars.columns)
     isochrones = jc.load_grid(grid, bands)
-    if not 0.0 <= isochrone_error <= 1.0:
-        raise ValueError(f"isochrone_error: found {isochrone_error}, expected 0 to 1 mag")
-    errors = {name: Normal(0.0, isochrone_error) for name in jc.COLOUR_ERRORS if isochrone_error}
+    error = jc.load_colour_error(isochrone_error, grid, stars.columns)
+    widths = {} if error is None else dict(zip(error.names, error.widths, strict=True))
+    errors = {name: Normal(0.0, width) for name, width in widths.items()}
     prior, fixed = jc.within({**PRIOR, **errors}, isochrones.bounds, prior, SUPPORT)
     masses, ratios = cells_for(stars, prior["model_scatter"])
     population = jc.PopulationModel(
@@ -121,6 +121,7 @@ def build(
         n_masses=n_masses or masses,
         n_mass_ratios=n_mass_ratios or ratios,
         fixed=fixed,
+        colour_error=error,
     )
     brightest, faintest = population.absolute_range
     draws = jnp.asarray(prior["distance_modulus"].sample(jax.random.key(0), (1000,)))

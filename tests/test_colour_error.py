@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 import jaxcluster as jc
 from jaxcluster.inference.flat import Flat
-from jaxcluster.population.colour_error import KELVIN, NAMES, hats, with_colour_error
+from jaxcluster.population.colour_error import KELVIN, NAMES, SHAPES, hats, with_colour_error
 from jaxcluster.population.simulate import TRUTH
 
 LIMITS = (9.0, 18.0)
@@ -30,13 +30,13 @@ def test_straight_lines_between_temperatures():
 
 def test_the_colour_is_wrong_and_the_magnitude_is_not(grid):
     line, matrix = grid.isochrone(9.6, 0.0, 0.1), jc.plane_of(("G", "BP-RP"))[1]
-    values = dict(zip(NAMES, (0.2, 0.1, 0.05, 0.0, -0.02, 0.01), strict=True))
+    values = jnp.array([0.2, 0.1, 0.05, 0.0, -0.02, 0.01])
     before, after = (
         np.asarray(one.magnitudes) @ matrix.T
         for one in (line, with_colour_error(line, matrix, values))
     )
     np.testing.assert_array_equal(after[:, 0], before[:, 0])
-    expected = np.interp(line.log_teff, np.log10(KELVIN), list(values.values()))
+    expected = np.interp(line.log_teff, np.log10(KELVIN), values)
     np.testing.assert_allclose(after[:, 1] - before[:, 1], expected, atol=1e-9)
     assert float(line.log_teff.min()) < 3.55 < 3.75 < float(line.log_teff.max())
 
@@ -51,7 +51,13 @@ def stars():
 def test_one_error_of_all_stars_moves_their_density(grid, stars):
     """Of binaries too, as both have it."""
     model = jc.PopulationModel(
-        grid, jc.ErrorModel.of(stars), stars.columns, LIMITS, n_masses=96, n_mass_ratios=6
+        grid,
+        jc.ErrorModel.of(stars),
+        stars.columns,
+        LIMITS,
+        n_masses=96,
+        n_mass_ratios=6,
+        colour_error=jc.load_colour_error(0.1),
     )
     of = jax.jit(lambda error, x: model(TRUTH | dict.fromkeys(NAMES, error))(stars_at(stars, x)))
     expected = of(0.0, stars.x)
@@ -68,10 +74,10 @@ def stars_at(stars, x):
 def test_isochrones_without_temperatures(grid):
     line = dataclasses.replace(grid, log_teff=None).isochrone(9.0, 0.0)
     with pytest.raises(ValueError, match=r"isochrone_error|isochrones with effective temp"):
-        with_colour_error(line, jc.plane_of(("G", "BP-RP"))[1], dict.fromkeys(NAMES, 0.0))
+        with_colour_error(line, jc.plane_of(("G", "BP-RP"))[1], jnp.zeros(6))
     line = grid.isochrone(9.0, 0.0)
     with pytest.raises(ValueError, match="one colour, found 2 colours"):
-        with_colour_error(line, np.eye(3), dict.fromkeys(NAMES, 0.0))
+        with_colour_error(line, np.eye(3), jnp.zeros(6))
 
 
 def test_an_option_of_the_model(stars):
@@ -87,6 +93,35 @@ def test_an_option_of_the_model(stars):
     assert float(flat.constrain(one)["colour_error_3200"]) == pytest.approx(1.3 * 0.05)
     change = float(flat.log_prior(one) - flat.log_prior(zero))
     assert change == pytest.approx(norm.logpdf(1.3) - norm.logpdf(0.0))
+
+
+def test_what_well_known_clusters_say(stars, tmp_path):
+    """A mean, and shapes whose amplitudes are parameters in mag; of the grids they belong to."""
+    error = jc.load_colour_error("learnt", "mist")
+    assert 1 <= len(error.widths) == len(error.names) < 6
+    np.testing.assert_allclose(np.abs(error.shapes).max(axis=1), 1.0, atol=1e-6)
+    zero = dict.fromkeys(error.names, 0.0)
+    np.testing.assert_array_equal(error(zero), error.mean)
+    moved = np.asarray(error({**zero, error.names[0]: 0.02}) - error.mean)
+    np.testing.assert_allclose(moved, 0.02 * np.asarray(error.shapes)[0], atol=1e-9)
+    # giants and K dwarfs of both grids, which share bolometric corrections, are too blue
+    for grid in ("parsec", "mist"):
+        assert 0.02 < float(jc.load_colour_error("learnt", grid).mean[2]) < 0.15
+    assert jc.load_colour_error(0) is jc.load_colour_error("0") is None
+    with pytest.raises(ValueError, match=r"learnt for .*parsec.*found 'mine.dat'.*a number"):
+        jc.load_colour_error("learnt", "mine.dat")
+    with pytest.raises(ValueError, match=r"columns G,BP-RP; found 'parsec' and J,J-Ks"):
+        jc.load_colour_error("learnt", "parsec", ("J", "J-Ks"))
+    with pytest.raises(FileNotFoundError, match=r"'lernt': expected a number .*learnt, or a file"):
+        jc.load_colour_error("lernt")
+    (tmp_path / "mine.json").write_text('{"columns": []}')
+    with pytest.raises(ValueError, match=r"mine.json': expected JSON like .*'grids'"):
+        jc.load_colour_error(str(tmp_path / "mine.json"))
+    options = {"field": lambda stars: -jnp.ones(len(stars)), "limits": LIMITS}
+    model = jc.load_model("mimo_cmd")(stars, isochrone_error="learnt", **options)
+    own = jc.load_colour_error("learnt", "parsec")
+    assert set(SHAPES) & set(model.prior) == set(own.names)
+    assert model.describe_prior()["colour_error_1"] == f"Normal(0,{own.widths[0]:g})"
 
 
 def test_a_normal_prior_of_another_parameter_is_in_no_units_of_its_own():

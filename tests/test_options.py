@@ -70,7 +70,7 @@ BAYES = [
     ["--column", "G=phot_g_mean_mag", "--column", "G=gmag"],
     *(["--colour-error-floor", text] for text in ("-1", "100", "nan", "inf")),
     *(["--grid", text] for text in ("", "absent.dat", "padova", "mist,absent.dat", "mist,mist")),
-    *(["--isochrone-error", text] for text in ("-0.05", "nan", "50")),
+    *(["--isochrone-error", text] for text in ("-0.05", "nan", "50", "lernt", "README.md")),
     *(["--max-ruwe", text] for text in ("1.4", "nan", "-1")),  # no such column
     *(["--model", text] for text in ("", "absent", "absent.py", ".")),
     ["--prior", "a_v=Uniform(0,1)", "--prior", "a_v=Uniform(0,2)"],

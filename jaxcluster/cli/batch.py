@@ -91,7 +91,7 @@ def batch(
     limits: Limits = None,
     prior: Prior = None,
     grid: Grid = "parsec",
-    isochrone_error: IsochroneError = 0.0,
+    isochrone_error: IsochroneError = "0",
     max_ruwe: MaxRuwe = None,
     max_excess: MaxExcess = None,
 ) -> None:
@@ -110,6 +110,7 @@ def batch(
     from jaxcluster.jobs.catalogue_results import write_results
     from jaxcluster.jobs.model_files import load_model
     from jaxcluster.jobs.vet import PARAMETERS
+    from jaxcluster.population.colour_error import load_colour_error
 
     options: dict[str, Any] = {
         "tolerance": tolerance,
@@ -124,9 +125,11 @@ def batch(
     # as in `bayes-factor`: a user's model need not have isochrones
     if grid != "parsec" or model == "mimo_cmd":
         options["grid"] = grid
-    if isochrone_error:
-        options["isochrone_error"] = isochrone_error
     with errors(out):
+        if isochrone_error != "0":  # what cannot be read is told before the first candidate
+            load_colour_error(isochrone_error, grid, tuple(options["columns"]))
+            own = Path(isochrone_error)
+            options["isochrone_error"] = str(own.resolve()) if own.is_file() else isochrone_error
         if model != "mimo_cmd":  # a path must mean the same to workers of any folder
             options["model"] = str(Path(model).resolve()) if model.endswith(".py") else model
             load_model(model)

@@ -58,7 +58,7 @@ def bayes_factor(
             "parsec,mist, are compared."
         ),
     ] = "parsec",
-    isochrone_error: IsochroneError = 0.0,
+    isochrone_error: IsochroneError = "0",
     max_ruwe: MaxRuwe = None,
     max_excess: MaxExcess = None,
     out: Out = None,
@@ -71,7 +71,7 @@ def bayes_factor(
     astrometric selection left over, cut to the sample's parallax, and not quite what it let
     through: for a claim, put random fields through the same `members` and `bayes-factor`.
     Widths of a posterior do not contain the error of the isochrones: `--grid parsec,mist` shows it,
-    `--isochrone-error 0.05` lets their colour be wrong.
+    `--isochrone-error learnt` lets their colour be wrong as that of well-known clusters is.
     """
     start()
     from jaxcluster.inference.samplers import sampler_of
@@ -103,7 +103,7 @@ def bayes_factor(
             "model": model,
             "key": seed,
         }
-        if isochrone_error:
+        if isochrone_error != "0":
             options["isochrone_error"] = isochrone_error
         if prior:
             options["prior"] = priors(prior)

@@ -52,10 +52,10 @@ Prior = Annotated[
     typer.Option(help="NAME=DISTRIBUTION of numpyro, e.g. 'distance_modulus=Normal(9.7,0.1)'."),
 ]
 IsochroneError = Annotated[
-    float,
+    str,
     typer.Option(
-        help="Standard deviation of what the isochrones' colour is wrong by, at each of six "
-        "effective temperatures [mag]; 0 trusts them, 0.05 does not.",
+        help="What the isochrones' colour is wrong by: learnt, as well-known clusters say; or a "
+        "standard deviation at each of six effective temperatures [mag]; 0 trusts them.",
     ),
 ]
 Grid = Annotated[str, typer.Option(help="Isochrones: parsec, mist or a PARSEC/MIST/BaSTI file.")]

@@ -20,7 +20,7 @@ from jaxcluster.inference.posterior import Posterior, parameter_table
 from jaxcluster.jobs.derived import DERIVED, derive
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.jobs.results import Sampled
-from jaxcluster.population.colour_error import KELVIN
+from jaxcluster.population.colour_error import KELVIN, SHAPES
 from jaxcluster.population.colour_error import NAMES as COLOUR_ERRORS
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class BayesFactor(Sampled):
         "a_v": "mag",
         "model_scatter": "mag",
         "extinction_scatter": "mag",
-        **dict.fromkeys(COLOUR_ERRORS, "mag"),
+        **dict.fromkeys((*COLOUR_ERRORS, *SHAPES), "mag"),
         **{name: one.unit for name, one in DERIVED.items()},
     }
     words = {  # noqa: RUF012
@@ -81,6 +81,7 @@ class BayesFactor(Sampled):
             name: f"what the isochrones' colour lacks at {kelvin} K"
             for name, kelvin in zip(COLOUR_ERRORS, KELVIN, strict=True)
         },
+        **dict.fromkeys(SHAPES, "how much of a learnt error the isochrones' colour has"),
         **{name: one.words for name, one in DERIVED.items()},
     }
 

@@ -21,7 +21,7 @@ from jaxcluster.density.materialise import materialise
 from jaxcluster.density.mixture import AbstractDensity
 from jaxcluster.density.stars import Stars
 from jaxcluster.population.cells import Cells, population_cells
-from jaxcluster.population.colour_error import NAMES, with_colour_error
+from jaxcluster.population.colour_error import ColourError, with_colour_error
 from jaxcluster.population.isochrone import Isochrone, IsochroneGrid
 from jaxcluster.population.mass_function import MassFunction
 
@@ -154,6 +154,7 @@ class PopulationModel(eqx.Module):
         n_masses: cells of binaries along the isochrone; of single stars three times as many.
         n_mass_ratios: cells in the mass ratio.
         fixed: parameters with one value, such as the age of a grid of one isochrone.
+        colour_error: what the isochrones' colour is wrong by; nothing where it is None.
     """
 
     grid: IsochroneGrid
@@ -164,6 +165,7 @@ class PopulationModel(eqx.Module):
     n_masses: int = eqx.field(static=True, default=200)
     n_mass_ratios: int = eqx.field(static=True, default=14)
     fixed: Mapping[str, float] = eqx.field(default_factory=dict)
+    colour_error: ColourError | None = None
 
     def __check_init__(self):
         """The grid's bands must be those of the columns."""
@@ -188,8 +190,9 @@ class PopulationModel(eqx.Module):
             return self.fixed[name] if name in self.fixed else parameters[name]
 
         isochrone = self.grid.isochrone(value("log_age"), value("metallicity"), value("a_v"))
-        if NAMES[0] in parameters:
-            isochrone = with_colour_error(isochrone, plane_of(self.columns)[1], parameters)
+        if self.colour_error is not None:
+            values = self.colour_error(parameters)
+            isochrone = with_colour_error(isochrone, plane_of(self.columns)[1], values)
         return isochrone._replace(magnitudes=isochrone.magnitudes + parameters["distance_modulus"])
 
     def _passed(self, cells: Cells) -> Float[Array, " k"]:
@@ -218,8 +221,8 @@ class PopulationModel(eqx.Module):
         Args:
             parameters: log_age [log₁₀ yr], metallicity [M/H], distance_modulus [mag], a_v [mag],
                 mass_slope (unless `mass_function` is given), binary_fraction, model_scatter [mag];
-                optionally mass_ratio_slope (0 where absent), extinction_scatter [mag] and errors
-                of the isochrone's colour [mag] (`colour_error.NAMES`).
+                optionally mass_ratio_slope (0 where absent) and extinction_scatter [mag]; those
+                of `colour_error` [mag].
             mass_function: for instance `kroupa()`; a power law of slope mass_slope by default.
         """
         _, matrix = plane_of(self.columns)

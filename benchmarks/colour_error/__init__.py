@@ -1,0 +1,1 @@
+"""What colours of isochrones are wrong by."""

@@ -1,0 +1,71 @@
+"""Figures of `main`: errors by temperature, and parameters less what others say.
+
+python -m benchmarks.colour_error.figure GRID OUT FILE.png   of `fit` and `try` in OUT
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from benchmarks.colour_error.main import combined
+from jaxcluster.figures.style import CREDIT
+from jaxcluster.population.colour_error import KELVIN
+
+PARAMETERS = {
+    "distance_modulus": "distance modulus less the parallaxes' [mag]",
+    "metallicity": "[M/H] less spectroscopy's [dex]",
+    "log_age": "log₁₀ age less Cantat-Gaudin+ 2020's",
+    "a_v": "A_V less Cantat-Gaudin+ 2020's [mag]",
+}
+
+
+def figure(grid: str, out: Path) -> Figure:
+    """Draw the errors of each cluster and what they share, and parameters without and with it."""
+    page = Figure(figsize=(11.0, 6.5), layout="constrained")
+    left, right = page.subfigures(1, 2, width_ratios=(1.0, 1.1))
+    axes = left.subplots()
+    fits = []
+    for file in sorted(out.glob(f"{grid}-*.npz")):
+        with np.load(file) as one:
+            fits.append((one["mean"], one["covariance"]))
+        mean, error = fits[-1][0], np.sqrt(np.diag(fits[-1][1]))
+        known = error < 0.05  # of the others the prior is all that is known
+        axes.plot(np.array(KELVIN)[known], mean[known], "-", lw=0.8, color="0.6")
+    centre, spread = combined(fits)
+    sigma = np.sqrt(np.diag(spread))
+    axes.fill_between(KELVIN, centre - sigma, centre + sigma, color="C0", alpha=0.25, lw=0)
+    axes.plot(KELVIN, centre, "o-", color="C0", label=f"{len(fits)} clusters, mean and scatter")
+    axes.axhline(0.0, color="k", lw=0.6)
+    axes.set_xscale("log")
+    axes.set_xticks(KELVIN, [f"{k}" for k in KELVIN])
+    axes.minorticks_off()
+    axes.invert_xaxis()
+    axes.set_xlabel("effective temperature [K]")
+    axes.set_ylabel(f"error of BP − RP of {grid} [mag], observed less isochrone")
+    axes.legend(frameon=False)
+    tried = pd.read_csv(out / f"{grid}-tried.csv")
+    panels = right.subplots(len(PARAMETERS), 1)
+    for panel, (name, label) in zip(panels, PARAMETERS.items(), strict=True):
+        for number, (option, rows) in enumerate(tried.groupby("options", sort=False)):
+            off = rows[name] - rows[f"{name}_known"]
+            error = np.hypot(rows[f"{name}_error"], rows[f"{name}_known_error"])
+            place = np.arange(len(rows)) + 0.2 * number
+            panel.errorbar(
+                place, off, error, fmt="o", ms=4, color=("0.5", "C0")[number], label=option
+            )
+        panel.axhline(0.0, color="k", lw=0.6)
+        panel.set_ylabel(label, fontsize=7)
+        panel.set_xticks(np.arange(len(rows)), [])
+    panels[-1].set_xticks(np.arange(len(rows)), rows["cluster"], rotation=90, fontsize=7)
+    panels[0].legend(frameon=False, ncols=2, fontsize=7)
+    page.supxlabel(CREDIT, fontsize=6)
+    return page
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        raise SystemExit(__doc__)
+    figure(sys.argv[1], Path(sys.argv[2])).savefig(sys.argv[3], dpi=150)
