@@ -58,7 +58,7 @@ class ColourError(eqx.Module):
 
 
 def load_colour_error(
-    error: float | str, grid: str = "parsec", columns: tuple[str, ...] = ("G", "BP-RP")
+    error: float | int | str, grid: str = "parsec", columns: tuple[str, ...] = ("G", "BP-RP")
 ) -> ColourError | None:
     """What to expect of a grid's colours; None where they are trusted.
 
