@@ -15,10 +15,10 @@ from jaxcluster.figures.style import CREDIT
 from jaxcluster.population.colour_error import KELVIN
 
 PARAMETERS = {
-    "distance_modulus": "distance modulus less the parallaxes' [mag]",
-    "metallicity": "[M/H] less spectroscopy's [dex]",
-    "log_age": "log₁₀ age less Cantat-Gaudin+ 2020's",
-    "a_v": "A_V less Cantat-Gaudin+ 2020's [mag]",
+    "distance_modulus": "distance\nmodulus [mag]",
+    "metallicity": "[M/H]",
+    "log_age": "log₁₀ age",
+    "a_v": "$A_V$ [mag]",
 }
 
 
@@ -40,13 +40,14 @@ def figure(grid: str, out: Path) -> Figure:
     axes.plot(KELVIN, centre, "o-", color="C0", label=f"{len(fits)} clusters, mean and scatter")
     axes.axhline(0.0, color="k", lw=0.6)
     axes.set_xscale("log")
-    axes.set_xticks(KELVIN, [f"{k}" for k in KELVIN])
+    axes.set_xticks(KELVIN, [f"{k}" for k in KELVIN], fontsize=8)
     axes.minorticks_off()
     axes.invert_xaxis()
     axes.set_xlabel("effective temperature [K]")
     axes.set_ylabel(f"error of BP − RP of {grid} [mag], observed less isochrone")
     axes.legend(frameon=False)
-    tried = pd.read_csv(out / f"{grid}-tried.csv")
+    tried = pd.read_csv(out / f"{grid}-tried.csv").sort_values("distance_modulus_known")
+    right.suptitle("less what parallaxes, spectra, Cantat-Gaudin et al. (2020) say", fontsize=9)
     panels = right.subplots(len(PARAMETERS), 1)
     for panel, (name, label) in zip(panels, PARAMETERS.items(), strict=True):
         for number, (option, rows) in enumerate(tried.groupby("options", sort=False)):
@@ -57,7 +58,7 @@ def figure(grid: str, out: Path) -> Figure:
                 place, off, error, fmt="o", ms=4, color=("0.5", "C0")[number], label=option
             )
         panel.axhline(0.0, color="k", lw=0.6)
-        panel.set_ylabel(label, fontsize=7)
+        panel.set_ylabel(label, fontsize=8)
         panel.set_xticks(np.arange(len(rows)), [])
     panels[-1].set_xticks(np.arange(len(rows)), rows["cluster"], rotation=90, fontsize=7)
     panels[0].legend(frameon=False, ncols=2, fontsize=7)
