@@ -18,13 +18,16 @@ def pytest_configure(config):
     """Compile fast tests in two thirds of the time, and nothing twice.
 
     What one file or worker has compiled the others read from a folder of this run: small functions
-    come again in every file, since `forget_compiled`. The flag is gone since jaxlib 0.11, and XLA
-    ends a process at a flag that it does not know. Slow tests compile as users do.
+    come again in every file, since `forget_compiled`. Two workers keep two cores busy, so that what
+    is compiled in several threads only costs more (11 % of test_mimo_cmd). The first flag is gone
+    since jaxlib 0.11, and XLA ends a process at a flag that it does not know. Slow tests compile as
+    users do.
     """
     if "not slow" not in config.option.markexpr:
         return
     if version("jaxlib") < "0.11":
-        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+        flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+        os.environ.setdefault("XLA_FLAGS", flags)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # workers inherit it
         config.compiled = tempfile.mkdtemp(prefix="jaxcluster-tests-")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = config.compiled
