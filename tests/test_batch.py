@@ -517,6 +517,16 @@ def test_the_text_of_a_model_is_part_of_the_configuration(run):
     assert not set(one.values()) & set(job.configure(listed, options(run)).values())
 
 
+def test_what_is_in_a_file_of_colour_errors_is_part_of_the_configuration(run):
+    listed, file = read_candidates(run / "list.csv"), run / "errors.json"
+    file.write_text("{}")
+    one = job.configure(listed, {"isochrone_error": str(file)})
+    file.write_text("{ }")
+    assert not set(one.values()) & set(
+        job.configure(listed, {"isochrone_error": str(file)}).values()
+    )
+
+
 def test_rules_of_the_selection_are_part_of_the_configuration(run, monkeypatch):
     listed = read_candidates(run / "list.csv")
     one = job.configure(listed, options(run))

@@ -11,7 +11,14 @@ from scipy.stats import norm
 
 import jaxcluster as jc
 from jaxcluster.inference.flat import Flat
-from jaxcluster.population.colour_error import KELVIN, NAMES, SHAPES, hats, with_colour_error
+from jaxcluster.population.colour_error import (
+    KELVIN,
+    LEARNT,
+    NAMES,
+    SHAPES,
+    hats,
+    with_colour_error,
+)
 from jaxcluster.population.simulate import TRUTH
 
 LIMITS = (9.0, 18.0)
@@ -117,6 +124,9 @@ def test_what_well_known_clusters_say(stars, tmp_path):
     (tmp_path / "mine.json").write_text('{"columns": []}')
     with pytest.raises(ValueError, match=r"mine.json': expected JSON like .*'grids'"):
         jc.load_colour_error(str(tmp_path / "mine.json"))
+    (tmp_path / "old.json").write_text(LEARNT.read_text().replace("4250", "4300"))
+    with pytest.raises(ValueError, match=r"old.json': of .*4300.* K, expected .*4250"):
+        jc.load_colour_error(str(tmp_path / "old.json"))
     options = {"field": lambda stars: -jnp.ones(len(stars)), "limits": LIMITS}
     model = jc.load_model("mimo_cmd")(stars, isochrone_error="learnt", **options)
     own = jc.load_colour_error("learnt", "parsec")

@@ -119,15 +119,14 @@ def maximum(model: jc.Model, first: dict[str, float], seed: int = 0):
 
     def in_order(row):
         values = flat.parameters(unravel(row))
-        return jnp.stack([values[n] for n in first if n in flat.bijections])
+        return jnp.stack([values[n] for n in flat.bijections])
 
     step = np.full((1, len(best)), STEP)
     slopes = differences(jax.jit(jax.vmap(of_stars)), best[None], step)[0].T[: len(model.stars)]
     of_prior = jax.hessian(lambda row: flat.log_prior(unravel(row)))(jnp.asarray(best))
     turn = np.asarray(jax.jacobian(in_order)(jnp.asarray(best)))
     covariance = turn @ np.linalg.inv(slopes.T @ slopes - np.asarray(of_prior)) @ turn.T
-    names = [n for n in first if n in flat.bijections]
-    values = dict(zip(names, np.asarray(in_order(jnp.asarray(best))).tolist(), strict=True))
+    values = dict(zip(flat.bijections, np.asarray(in_order(best)).tolist(), strict=True))
     return values, covariance, float(np.mean(heights > heights.max() - 1.0))
 
 

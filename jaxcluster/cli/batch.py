@@ -24,7 +24,7 @@ from jaxcluster.cli.options import (
     screen,
     start,
 )
-from jaxcluster.cli.typed import column_names, magnitude_limits, priors
+from jaxcluster.cli.typed import colour_error, column_names, magnitude_limits, priors
 
 
 def batch(
@@ -91,7 +91,7 @@ def batch(
     limits: Limits = None,
     prior: Prior = None,
     grid: Grid = "parsec",
-    isochrone_error: IsochroneError = "0",
+    isochrone_error: IsochroneError = None,
     max_ruwe: MaxRuwe = None,
     max_excess: MaxExcess = None,
 ) -> None:
@@ -110,7 +110,6 @@ def batch(
     from jaxcluster.jobs.catalogue_results import write_results
     from jaxcluster.jobs.model_files import load_model
     from jaxcluster.jobs.vet import PARAMETERS
-    from jaxcluster.population.colour_error import load_colour_error
 
     options: dict[str, Any] = {
         "tolerance": tolerance,
@@ -126,10 +125,9 @@ def batch(
     if grid != "parsec" or model == "mimo_cmd":
         options["grid"] = grid
     with errors(out):
-        if isochrone_error != "0":  # what cannot be read is told before the first candidate
-            load_colour_error(isochrone_error, grid, tuple(options["columns"]))
-            own = Path(isochrone_error)
-            options["isochrone_error"] = str(own.resolve()) if own.is_file() else isochrone_error
+        if isochrone_error is not None:
+            read = colour_error(isochrone_error, [grid], options["columns"])
+            options["isochrone_error"] = read
         if model != "mimo_cmd":  # a path must mean the same to workers of any folder
             options["model"] = str(Path(model).resolve()) if model.endswith(".py") else model
             load_model(model)

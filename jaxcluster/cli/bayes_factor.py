@@ -28,7 +28,7 @@ from jaxcluster.cli.options import (
     start,
 )
 from jaxcluster.cli.shown import print_across_grids, print_summary
-from jaxcluster.cli.typed import column_names, magnitude_limits, priors
+from jaxcluster.cli.typed import colour_error, column_names, magnitude_limits, priors
 
 
 def bayes_factor(
@@ -58,7 +58,7 @@ def bayes_factor(
             "parsec,mist, are compared."
         ),
     ] = "parsec",
-    isochrone_error: IsochroneError = "0",
+    isochrone_error: IsochroneError = None,
     max_ruwe: MaxRuwe = None,
     max_excess: MaxExcess = None,
     out: Out = None,
@@ -103,8 +103,9 @@ def bayes_factor(
             "model": model,
             "key": seed,
         }
-        if isochrone_error != "0":
-            options["isochrone_error"] = isochrone_error
+        if isochrone_error is not None:
+            read = colour_error(isochrone_error, grid.split(","), tuple(options["columns"]))
+            options["isochrone_error"] = read
         if prior:
             options["prior"] = priors(prior)
 

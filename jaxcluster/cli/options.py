@@ -52,10 +52,11 @@ Prior = Annotated[
     typer.Option(help="NAME=DISTRIBUTION of numpyro, e.g. 'distance_modulus=Normal(9.7,0.1)'."),
 ]
 IsochroneError = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="What the isochrones' colour is wrong by: learnt, as well-known clusters say; or a "
-        "standard deviation at each of six effective temperatures [mag]; 0 trusts them.",
+        help="What the isochrones' colour is wrong by: learnt, as well-known clusters say; a file "
+        "like that; or a standard deviation at each of six effective temperatures [mag]. They are "
+        "trusted by default.",
     ),
 ]
 Grid = Annotated[str, typer.Option(help="Isochrones: parsec, mist or a PARSEC/MIST/BaSTI file.")]

@@ -1,6 +1,7 @@
 """What is typed on the command line: numbers, pairs, distributions."""
 
 import ast
+from pathlib import Path
 from typing import Any
 
 
@@ -41,6 +42,19 @@ def magnitude_limits(text: str | None) -> tuple[float, float] | None:
     if low >= high:
         raise ValueError(f"--limits {text!r}: LO must be below HI")
     return low, high
+
+
+def colour_error(text: str, grids: list[str], columns: tuple[str, ...]) -> str:
+    """Check an error of isochrones' colours before minutes go into a fit; a file's path in full.
+
+    Raises:
+        ValueError, FileNotFoundError: as `load_colour_error`, for any of the grids.
+    """
+    from jaxcluster.population.colour_error import load_colour_error
+
+    for grid in grids:
+        load_colour_error(text, grid, columns)
+    return str(file.resolve()) if (file := Path(text)).is_file() else text
 
 
 def position(option: str, text: str | None) -> tuple[float, float] | None:

@@ -6,6 +6,7 @@ that runs already (Slurm, Kubernetes, one worker for each GPU). Rows are kept as
 row is the same on any machine of one kind, but for seconds and hosts.
 """
 
+import hashlib
 import threading
 import time
 import warnings
@@ -154,9 +155,6 @@ def configure(todo: list[Listed], settings: Mapping[str, Any]) -> dict[str, str]
     """Return the configuration of each candidate: a digest of all that its row depends on."""
     common = {name: _told(value) for name, value in settings.items()}
     common |= {"versions": versions(), "selection": RULES}
-    model = str(settings.get("model", ""))
-    if (file := Path(model)).suffix == ".py" and file.is_file():
-        common["model"] = file.read_text()
     found = {}
     for one in todo:
         record = one.record()
@@ -167,9 +165,14 @@ def configure(todo: list[Listed], settings: Mapping[str, Any]) -> dict[str, str]
 
 
 def _told(value: Any) -> str:
-    """A setting in words that are the same in every process, as those of an object are not."""
+    """A setting in words that are the same in every process, as those of an object are not.
+
+    Of a file (a model, isochrones, an error of colours) what is in it.
+    """
     if isinstance(value, Mapping):
         return str({name: _told(each) for name, each in sorted(value.items())})
+    if isinstance(value, str) and (file := Path(value)).is_file():
+        return hashlib.sha256(file.read_bytes()).hexdigest()
     return describe(value) if isinstance(value, Distribution) else str(value)
 
 

@@ -95,7 +95,7 @@ def _learnt(file: Path, grid: str, columns: tuple[str, ...]) -> ColourError:
         )
     try:
         known = json.loads(file.read_text())
-        grids, of = known["grids"], known["columns"]
+        grids, of, kelvin = known["grids"], known["columns"], tuple(known["kelvin"])
         tables = {
             name: (np.array(one["mean"]), np.array(one["shapes"]), tuple(one["widths"]))
             for name, one in grids.items()
@@ -104,6 +104,11 @@ def _learnt(file: Path, grid: str, columns: tuple[str, ...]) -> ColourError:
         raise ValueError(
             f"isochrone_error {str(file)!r}: expected JSON like {LEARNT.name}, found {error!r}"
         ) from error
+    if kelvin != KELVIN:
+        raise ValueError(
+            f"isochrone_error {str(file)!r}: of {kelvin} K, expected {KELVIN}; make it again with "
+            "benchmarks.colour_error"
+        )
     if grid not in tables or list(columns) != of:
         raise ValueError(
             f"isochrone_error: learnt for {' and '.join(tables)}, columns {','.join(of)}; found "

@@ -1,6 +1,9 @@
-"""Figures of `main`: errors by temperature, and parameters less what others say.
+"""What `main` found: errors by temperature, and parameters less what others say.
 
-python -m benchmarks.colour_error.figure GRID OUT FILE.png   of `fit` and `try` in OUT
+    python -m benchmarks.colour_error.summary GRID OUT FILE.png   of `fit` and `try` in OUT
+
+Prints median and scatter (1.48 MAD) of the differences, how many are within one error, theirs and
+ours, the median difference and the one that 68 % are below, all clusters and without the Pleiades.
 """
 
 import sys
@@ -20,6 +23,20 @@ PARAMETERS = {
     "log_age": "log₁₀ age",
     "a_v": "$A_V$ [mag]",
 }
+
+
+def told(tried: pd.DataFrame) -> None:
+    """Print the differences."""
+    for option, rows in tried.groupby("options", sort=False):
+        print(f"{option}, {len(rows)} clusters")
+        for name in PARAMETERS:
+            off = rows[name] - rows[f"{name}_known"]
+            error = np.hypot(rows[f"{name}_error"], rows[f"{name}_known_error"])
+            scatter = 1.4826 * np.median(np.abs(off - off.median()))
+            print(
+                f"{name:>18} {off.median():+.3f} {scatter:.3f} {(off.abs() < error).sum():3d} "
+                f"|Δ| {off.abs().median():.3f} 68 % {off.abs().quantile(0.68):.3f}"
+            )
 
 
 def figure(grid: str, out: Path) -> Figure:
@@ -69,4 +86,7 @@ def figure(grid: str, out: Path) -> Figure:
 if __name__ == "__main__":
     if len(sys.argv) != 4:
         raise SystemExit(__doc__)
+    tried = pd.read_csv(Path(sys.argv[2]) / f"{sys.argv[1]}-tried.csv")
+    told(tried)
+    told(tried[tried.cluster != "Melotte_22"])
     figure(sys.argv[1], Path(sys.argv[2])).savefig(sys.argv[3], dpi=150)
