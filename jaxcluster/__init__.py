@@ -51,6 +51,7 @@ from jaxcluster.population.files import read_isochrones
 from jaxcluster.population.grids import load_grid
 from jaxcluster.population.isochrone import IsochroneGrid
 from jaxcluster.population.mass_function import MassFunction, kroupa
+from jaxcluster.population.parallax import Parallaxes
 from jaxcluster.population.simulate import simulate_cluster, simulate_field, simulate_pair
 from jaxcluster.structure.footprint import Footprint, annulus, box, circle, polygon
 from jaxcluster.structure.profiles import (
@@ -83,6 +84,7 @@ __all__ = [
     "MassFunction",
     "Mixture",
     "Model",
+    "Parallaxes",
     "PopulationDensity",
     "PopulationModel",
     "Posterior",

@@ -2,6 +2,9 @@
 
     p(x | θ) = f φ(x) + (1 − f) p_cluster(x | θ)
 
+of magnitude and colour x, and of parallax where it is given: a factor of either part
+(`jaxcluster.population.parallax`).
+
 Default priors after Li & Shao (2022, Table 1), wider where real clusters need it. Copy this file
 and edit it to try something else; `jaxcluster bayes-factor --model FILE.py` takes the copy.
 """
@@ -88,6 +91,7 @@ def build(
     grid="parsec",
     prior=None,
     isochrone_error=0.0,
+    parallaxes=None,
     n_masses=None,
     n_mass_ratios=None,
 ):
@@ -103,6 +107,7 @@ def build(
             reach beyond `SUPPORT` or the grid are cut off there.
         isochrone_error: what the isochrones' colour may be wrong by, for `jc.load_colour_error`;
             they are trusted by default.
+        parallaxes: of the stars, `jc.Parallaxes`; they add the parameter ``parallax_zero_point``.
         n_masses: cells along the isochrone; see `cells_for`.
         n_mass_ratios: cells in the mass ratio.
     """
@@ -110,8 +115,10 @@ def build(
     isochrones = jc.load_grid(grid, bands)
     error = jc.load_colour_error(isochrone_error, grid, stars.columns)
     widths = {} if error is None else dict(zip(error.names, error.widths, strict=True))
-    errors = {name: Normal(0.0, width) for name, width in widths.items()}
-    prior, fixed = jc.within({**PRIOR, **errors}, isochrones.bounds, prior, SUPPORT)
+    more = {name: Normal(0.0, width) for name, width in widths.items()}
+    if parallaxes is not None:
+        more["parallax_zero_point"] = Normal(*parallaxes.zero_point)
+    prior, fixed = jc.within({**PRIOR, **more}, isochrones.bounds, prior, SUPPORT)
     masses, ratios = cells_for(stars, prior["model_scatter"])
     population = jc.PopulationModel(
         grid=isochrones,
@@ -138,6 +145,9 @@ def build(
         # quicker, and near enough to search with; the next coarser ones take longer (`evidence`)
         rough = Partial(mixture, replace(population, n_masses=masses, n_mass_ratios=ratios))
     log_field = field(stars)  # has no parameters: once per star
+    if parallaxes is not None:
+        log_field = log_field + parallaxes.log_field
+        stars = parallaxes.known_by(stars)
     return jc.Model(
         prior,
         Partial(mixture, population),

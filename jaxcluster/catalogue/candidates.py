@@ -11,11 +11,13 @@ import numpy as np
 
 from jaxcluster.catalogue.hats import is_hats, read_cone
 from jaxcluster.catalogue.tables import Reader, read_table
-from jaxcluster.catalogue.windows import ASTROMETRY, Selection, select
+from jaxcluster.catalogue.windows import ASTROMETRY, ParallaxWindow, Selection, select
 
 TABLES = ("sample", "field")
 POSITIVE = ("r50_arcmin", "pm_scatter", "parallax_scatter")
 AROUND = 30.0  # arcmin
+PARALLAX_SCATTER = 0.05  # mas
+OF_GIVEN = "bright", "faint", "parallax", "parallax_scatter"
 OPTIONAL = {
     "pm_scatter": u.mas / u.yr,
     "parallax_scatter": u.mas,
@@ -58,6 +60,11 @@ class Listed(abc.ABC):
             return None
         return self.bright, self.faint
 
+    @property
+    @abc.abstractmethod
+    def parallax_window(self) -> ParallaxWindow | None:
+        """What sample and field have of parallaxes, None where that is not known."""
+
     def record(self) -> dict[str, Any]:
         """All of it by name."""
         return asdict(self)
@@ -65,10 +72,26 @@ class Listed(abc.ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Given(Listed):
-    """A candidate whose sample and field are files already."""
+    """A candidate whose sample and field are files already.
+
+    Args:
+        sample: file of its stars.
+        field: file of field stars.
+        parallax: where both were cut to a `ParallaxWindow`, its centre [mas].
+        parallax_scatter: and its least σ [mas].
+    """
 
     sample: str
     field: str
+    parallax: float | None = None
+    parallax_scatter: float = PARALLAX_SCATTER
+
+    @property
+    def parallax_window(self) -> ParallaxWindow | None:
+        """That of its numbers."""
+        if self.parallax is None:
+            return None
+        return ParallaxWindow(self.parallax, self.parallax_scatter)
 
     def cut(self) -> Selection:
         """Return the two tables."""
@@ -102,8 +125,13 @@ class Candidate(Listed):
     parallax: float
     r50_arcmin: float
     pm_scatter: float = 0.12
-    parallax_scatter: float = 0.05
+    parallax_scatter: float = PARALLAX_SCATTER
     radius_arcmin: float | None = None
+
+    @property
+    def parallax_window(self) -> ParallaxWindow:
+        """About its own parallax."""
+        return ParallaxWindow(self.parallax, self.parallax_scatter)
 
     def cut(self) -> Selection:
         """Cut them out of the table (`windows`)."""
@@ -168,12 +196,14 @@ def read_candidates(source: object, stars: str | Path | None = None) -> list[Lis
     if not given and stars:
         texts["stars"] = [_absolute(str(stars), Path())] * len(table)
     if given:
-        numbers = {name: values for name, values in numbers.items() if name in ("bright", "faint")}
+        if (column := read.column("parallax")) is not None:
+            numbers["parallax"] = read.value("parallax")
+        numbers = {name: values for name, values in numbers.items() if name in OF_GIVEN}
     rows: list[Listed] = []
     for number in range(len(table)):
         row: dict[str, Any] = {name: values[number] for name, values in texts.items()}
         for name, values in numbers.items():
-            if name not in OPTIONAL or np.isfinite(values[number]):
+            if np.isfinite(values[number]) or not (given or name in OPTIONAL):
                 row[name] = float(values[number])
         rows.append(Given(**row) if given else Candidate(**row))
     return rows

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from astropy.table import Table
@@ -39,6 +39,31 @@ TIMES, LEAST_FIELD, MOST_FIELD = 4, 330, 3000
 # what rows depend on: those of other numbers must not be taken for these
 RULES = WITHIN, SAMPLE, FIELD, TIMES, LEAST_FIELD, MOST_FIELD
 ASTROMETRY = ("pmra", "pmdec", "parallax")
+
+
+class ParallaxWindow(NamedTuple):
+    """What sample and field have of parallaxes: |ϖ − centre| < `WITHIN` σ.
+
+    Args:
+        centre: of the candidate [mas].
+        scatter: least σ, which is each star's own error elsewhere [mas].
+    """
+
+    centre: float
+    scatter: float
+
+    def offsets(self, table: Any) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+        """How far each star of a table is from the centre in units of σ, and σ [mas].
+
+        NaN where a star has no parallax.
+
+        Raises:
+            ValueError: a table without parallaxes or their errors.
+        """
+        read = Reader(table)
+        found = _offsets(read, "parallax", *self)
+        read.raise_absent()
+        return found
 
 
 @dataclass(frozen=True)
@@ -70,7 +95,7 @@ def select(source: object, candidate: Candidate, least_field: int = LEAST_FIELD)
     position = read.value("ra"), read.value("dec")
     moving, far = candidate.pm_scatter, candidate.parallax_scatter
     off = {
-        name: _distance(read, name, getattr(candidate, name), scatter)
+        name: np.abs(_offsets(read, name, getattr(candidate, name), scatter)[0])
         for name, scatter in zip(ASTROMETRY, (moving, moving, far), strict=True)
     }
     read.raise_absent()
@@ -115,8 +140,11 @@ def nearest(
     return np.sort(np.argsort(motion, kind="stable")[:most])
 
 
-def _distance(read: Reader, name: str, centre: float, scatter: float) -> Float[np.ndarray, " n"]:
-    """How far each star is from a value, in its own standard deviations."""
+def _offsets(
+    read: Reader, name: str, centre: float, scatter: float
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """How far each star is from a value in its own standard deviations, and these."""
     found = read.error(name)
     error = read.missing(f"error of {name}", [f"{name}_error"]) if found is None else found[1]
-    return np.abs(read.value(name) - centre) / np.maximum(error, scatter)
+    sigma = np.maximum(error, scatter)
+    return (read.value(name) - centre) / sigma, sigma

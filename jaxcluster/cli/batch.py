@@ -18,6 +18,7 @@ from jaxcluster.cli.options import (
     MaxExcess,
     MaxRuwe,
     ModelFile,
+    Parallax,
     Prior,
     Seed,
     errors,
@@ -65,12 +66,7 @@ def batch(
     again: Annotated[
         bool, typer.Option("--again", help="Vet those that failed once more.")
     ] = False,
-    parallax_prior: Annotated[
-        bool,
-        typer.Option(
-            "--parallax-prior", help="Prior of the distance modulus from the sample's parallaxes."
-        ),
-    ] = False,
+    parallax: Parallax = True,
     model: ModelFile = "mimo_cmd",
     parameters: Annotated[
         str | None,
@@ -100,9 +96,12 @@ def batch(
     Each candidate's sample are the stars inside 2.5 r50 whose proper motion and parallax are its
     own within 3 σ (σ at least 0.12 mas/yr and 0.05 mas, or columns pm_scatter and
     parallax_scatter), its field those of the same parallax outside 5 r50 or of another proper
-    motion, of the nearest ones 4 times as many as the sample has and 330 at least. Columns bright
-    and faint give magnitude limits. OUT/results.parquet and .ecsv have one row a candidate,
-    OUT/members.parquet the stars, OUT/index.html is a page to look at.
+    motion, of the nearest ones 4 times as many as the sample has and 330 at least. Each star's
+    parallax counts as that of the cluster's distance or of the field's stars in the same window;
+    with files of sample and field, where column parallax says which window that was, else as a
+    prior of the distance. Columns bright and faint give magnitude limits. OUT/results.parquet and
+    .ecsv have one row a candidate, OUT/members.parquet the stars, OUT/index.html is a page to look
+    at.
     """
     start()
     from jaxcluster.catalogue.candidates import read_candidates
@@ -114,7 +113,7 @@ def batch(
     options: dict[str, Any] = {
         "tolerance": tolerance,
         "confirm_nulls": confirm_nulls,
-        "parallax_prior": parallax_prior,
+        "parallax": parallax,
         "columns": tuple(columns.split(",")),
         "names": column_names(column or []),
         "colour_error_floor": colour_error_floor,

@@ -19,6 +19,7 @@ from jaxcluster.cli.options import (
     Method,
     ModelFile,
     Out,
+    Parallax,
     Prior,
     Seed,
     Table,
@@ -59,6 +60,7 @@ def bayes_factor(
         ),
     ] = "parsec",
     isochrone_error: IsochroneError = None,
+    parallax: Parallax = True,
     max_ruwe: MaxRuwe = None,
     max_excess: MaxExcess = None,
     out: Out = None,
@@ -70,8 +72,10 @@ def bayes_factor(
     log10 BF > 2 is the published threshold (Li, Li & Shao 2025). A field from members is what an
     astrometric selection left over, cut to the sample's parallax, and not quite what it let
     through: for a claim, put random fields through the same `members` and `bayes-factor`.
-    Widths of a posterior do not contain the error of the isochrones: `--grid parsec,mist` shows it,
-    `--isochrone-error learnt` lets their colour be wrong as that of well-known clusters is.
+    Where the sample has parallaxes of one distance, its distance modulus has a prior from their
+    median. Widths of a posterior do not contain the error of the isochrones: `--grid parsec,mist`
+    shows it, `--isochrone-error learnt` lets their colour be wrong as that of well-known clusters
+    is.
     """
     start()
     from jaxcluster.inference.samplers import sampler_of
@@ -102,6 +106,7 @@ def bayes_factor(
             "limits": magnitude_limits(limits),
             "model": model,
             "key": seed,
+            "parallax": parallax,
         }
         if isochrone_error is not None:
             read = colour_error(isochrone_error, grid.split(","), tuple(options["columns"]))

@@ -59,6 +59,13 @@ IsochroneError = Annotated[
         "trusted by default.",
     ),
 ]
+Parallax = Annotated[
+    bool,
+    typer.Option(
+        "--parallax/--no-parallax",
+        help="Whether the stars' parallaxes count, or magnitudes and colours alone.",
+    ),
+]
 Grid = Annotated[str, typer.Option(help="Isochrones: parsec, mist or a PARSEC/MIST/BaSTI file.")]
 Out = Annotated[
     Path | None,

@@ -41,6 +41,8 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
             f"{summary['n_stars']} stars ({summary['n_dropped']} dropped), "
             f"{summary['n_field']} field stars, {summary['n_members']} members with P > 0.5"
         )
+        if "parallax" in summary:
+            out.print(f"parallaxes: {summary['parallax']}")
     elif "n_stars" in summary:
         some = summary.get("n_members")
         members = "" if some is None else f", {some} members with P > 0.5"

@@ -91,18 +91,12 @@ def batch(
             plain values, no functions.
 
     Raises:
-        ValueError: a list that cannot be read, a folder that another run writes to, or two priors
-            of the distance modulus (`parallax_prior` beside one in `prior`).
+        ValueError: a list that cannot be read, or a folder that another run writes to.
         OSError: a part that cannot be written, as on a full disk; rows before it are kept.
 
     Example:
         >>> rows = batch("candidates.csv", "results")  # doctest: +SKIP
     """
-    if options.get("parallax_prior") and "distance_modulus" in (options.get("prior") or {}):
-        raise ValueError(
-            "prior: found one of distance_modulus, and parallax_prior makes another of each "
-            "candidate's parallaxes; leave one of the two out"
-        )
     todo = _listed(candidates, stars)
     settings = {"seed": seed, "parameters": tuple(parameters), **options}
     configurations = configure(todo, settings)

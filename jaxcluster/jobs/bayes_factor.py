@@ -18,6 +18,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Int, PRNGKeyArray
 
+from jaxcluster.catalogue.windows import ParallaxWindow
 from jaxcluster.density.keys import as_key
 from jaxcluster.density.mixture import AbstractMixture
 from jaxcluster.density.precision import require_float64
@@ -32,6 +33,7 @@ from jaxcluster.inference.tracing import Recent, structure
 from jaxcluster.jobs.bayes_factor_result import BayesFactor
 from jaxcluster.jobs.inputs import default_limits, inside, members_table, read_stars, shared_stars
 from jaxcluster.jobs.model_files import load_model
+from jaxcluster.jobs.parallaxes import Told, told_of_parallaxes
 from jaxcluster.jobs.plausible import input_oddities, parallax_oddities
 from jaxcluster.jobs.stellar import stellar_parameters
 
@@ -50,6 +52,7 @@ def bayes_factor(
     max_excess: float | None = None,
     limits: tuple[float, float] | None = None,
     model: str | Callable[..., Model] = "mimo_cmd",
+    parallax: ParallaxWindow | bool = True,
     same_star: Int[np.ndarray, " n"] | None = None,
     sampler: Callable[..., Any] = fast,
     key: PRNGKeyArray | int = 0,
@@ -69,6 +72,10 @@ def bayes_factor(
         limits: magnitudes (lo, hi) between which sample and field are complete; by default
             those of the field. Both are cut to them.
         model: name or path of a model file, or its function (stars, field=, limits=, **options).
+        parallax: whether tables' parallaxes count, where the model takes them: those of each star
+            where it is the window that sample and field were cut to, else as a prior of the
+            distance modulus from the sample's median (see `jaxcluster.jobs.parallaxes`). The
+            result's `parallax` says what was done.
         same_star: for each of `sample` its index in `field`, −1 where it is not in it; a star is
             then left out of the density that it is compared with. By default those of equal
             `source_id`, or of equal values where there is none.
@@ -127,6 +134,12 @@ def bayes_factor(
     density = fit_field(others, limits, n_stars=len(stars), key=field_key)
     own = None if same_star is None else np.asarray(same_star)[kept]
     log_field = density(stars) if own is None else density.without(stars, jnp.asarray(own))
+    told = Told("not used: nobody asked for them")
+    if parallax is not False:
+        window = parallax if isinstance(parallax, ParallaxWindow) else None
+        near = field_table, others[inside(others, limits)]
+        told = told_of_parallaxes(build, (table, stars), near, window, options.get("prior"))
+        options = {**options, **told.options}
     built = build(stars, field=lambda stars: log_field, limits=limits, **options)
     null = _null_of(built)
     posterior = sampler(built, key=sample_key, progress=progress)
@@ -172,6 +185,7 @@ def bayes_factor(
         n_dropped={"sample": dict(stars.dropped), "field": dict(others.dropped)},
         build=model,
         options=options,
+        parallax=told.words,
         seed=key if isinstance(key, int) else str(key),
         cpu_seconds=spent - compiling,
         compile_seconds=compiling,

@@ -43,7 +43,7 @@ class BayesFactor(Sampled):
     members: Table  # the sample's rows, in the order of `stars`, and what `stellar_parameters` says
     stars: Stars  # those used, in order of magnitude
     field: FieldDensity
-    log_field: Float[np.ndarray, " n"]  # at the stars
+    log_field: Float[np.ndarray, " n"]  # at the stars, of magnitude and colour
     mismatch: Mismatch  # the field's density at its own stars and at the sample's
     limits: tuple[float, float]
     n_outside: int  # stars of the sample outside the limits
@@ -52,6 +52,7 @@ class BayesFactor(Sampled):
     n_dropped: dict[str, dict[str, int]]  # of sample and field, by reason
     build: str | Callable[..., Model]  # name or path of the model file, or its function
     options: dict[str, Any]  # of that
+    parallax: str  # how the stars' parallaxes were used
     seed: int | str
     cpu_seconds: float  # of the whole job, without compiling
     compile_seconds: float
@@ -63,6 +64,7 @@ class BayesFactor(Sampled):
         "a_v": "mag",
         "model_scatter": "mag",
         "extinction_scatter": "mag",
+        "parallax_zero_point": "mas",
         **dict.fromkeys((*COLOUR_ERRORS, *SHAPES), "mag"),
         **{name: one.unit for name, one in DERIVED.items()},
     }
@@ -77,6 +79,7 @@ class BayesFactor(Sampled):
         "field_fraction": "share of the sample that is field",
         "model_scatter": "scatter of the isochrone in magnitude and colour",
         "extinction_scatter": "scatter of a_v between stars",
+        "parallax_zero_point": "what Gaia's parallaxes are too large by",
         **{
             name: f"what the isochrones' colour lacks at {kelvin} K"
             for name, kelvin in zip(COLOUR_ERRORS, KELVIN, strict=True)
@@ -179,6 +182,7 @@ class BayesFactor(Sampled):
             "model": self.build if isinstance(self.build, str) else self.build.__name__,
             "columns": ",".join(self.stars.columns),
             "grid": self.options.get("grid"),
+            "parallax": self.parallax,
             **(
                 {"why_no_evidence": "NUTS gives no evidence; use --method fast"}
                 if self.log10_bayes_factor is None

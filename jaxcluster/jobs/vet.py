@@ -5,7 +5,6 @@ candidate ends a run; the columns are the same whatever happens, those of `meta`
 """
 
 import json
-import math
 import platform
 import warnings
 from collections.abc import Sequence
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
-from numpyro.distributions import Normal
 
 from jaxcluster.catalogue.candidates import Listed
 from jaxcluster.catalogue.tables import Reader, read_table, source_ids
@@ -36,26 +34,32 @@ PARAMETERS = (
     *("distance", "age", "e_bv"),
 )
 DONE, FAILED = "done", "failed"
-TEXTS = ("candidate", "status", "message", "method", "flags", "seed", "versions", "host")
+TEXTS = (
+    "candidate",
+    "status",
+    "message",
+    "method",
+    "parallax",
+    "flags",
+    "seed",
+    "versions",
+    "host",
+)
 COUNTS = (
     *("n_table", "n_without_astrometry", "n_inside", "n_selected", "n_field_selected"),
     *("n_stars", "n_field", "n_members", "searches", "evaluations", "programs"),
 )
-DISTANCE = ("prior_distance_modulus", "prior_distance_modulus_error")
 NUMBERS = (
     *("log10_bayes_factor", "log10_bayes_factor_total_error", "log10_bayes_factor_error"),
     *("log10_bayes_factor_field_error", "log10_bayes_factor_field_bias"),
     *("log_evidence", "log_evidence_error", "log_evidence_field", "bright", "faint"),
     *("mean_pmra", "mean_pmdec", "mean_parallax"),
-    *DISTANCE,
     *("ess", "tail_index", "disagreement", "field_gap", "cpu_seconds", "compile_seconds"),
     "memory",
 )
-ZERO_POINT = -0.03, 0.02  # mas, and its error
 QUANTILES = ("median", "q16", "q84")
 UNITS = {
     **{"bright": "mag", "faint": "mag", "cpu_seconds": "s", "compile_seconds": "s", "memory": "GB"},
-    **dict.fromkeys(DISTANCE, "mag"),
     **{"mean_pmra": "mas/yr", "mean_pmdec": "mas/yr", "mean_parallax": "mas"},
     **{f"{name}_{q}": unit for name, unit in BayesFactor.units.items() for q in QUANTILES},
 }
@@ -156,7 +160,7 @@ def vet_candidate(
     candidate: Listed,
     *,
     seed: PRNGKeyArray | int = 0,
-    parallax_prior: bool = False,
+    parallax: bool = True,
     **options: Any,
 ) -> dict[str, Any]:
     """Cut a candidate's sample and field out of its table, and return its row.
@@ -164,40 +168,20 @@ def vet_candidate(
     Args:
         candidate: of `read_candidates`.
         seed: random key or seed, into which its name is folded.
-        parallax_prior: whether the distance modulus has a prior from the sample's parallaxes; it
-            is in the row as prior_distance_modulus and its error, NaN where they say too little.
-            It takes the place of one in `prior`.
+        parallax: whether the stars' parallaxes count, see `bayes_factor`; the row says how.
         **options: of `vet`.
     """
-    of_distance: tuple[float, float] | None = None
     try:
         chosen, limits = candidate.cut(), candidate.limits
-        if parallax_prior and (of_distance := distance_modulus(chosen.sample)) is not None:
-            own = {"distance_modulus": Normal(*of_distance)}
-            options["prior"] = {**(options.get("prior") or {}), **own}
     except Exception as error:
         row = _empty(candidate.candidate, seed, options.get("parameters", PARAMETERS))
         return row | {"message": f"{type(error).__name__}: {error}"}
     key = key_of(candidate.candidate, seed)
     if limits is not None:
         options["limits"] = limits
+    options["parallax"] = parallax and (candidate.parallax_window or True)
     row = vet(chosen.sample, chosen.field, key=key, candidate=candidate.candidate, **options)
-    told = dict(zip(DISTANCE, of_distance or (None, None), strict=True))
-    return row | {**chosen.counts, **told, "seed": _in_words(seed)}
-
-
-def distance_modulus(sample: Any) -> tuple[float, float] | None:
-    """Distance modulus and its error [mag] from a sample's parallaxes.
-
-    10 − 5 lg ϖ with ϖ the mean by the stars' errors, less Gaia's zero point, −0.03 ± 0.02 mas
-    (Lindegren et al. 2021, of stars of G 13 to 18); None where ϖ is less than five times its error.
-    """
-    if (found := _mean(Reader(read_table(sample)), "parallax")) is None:
-        return None
-    mean, error = found[0] - ZERO_POINT[0], math.hypot(found[1], ZERO_POINT[1])
-    if mean < 5.0 * error:
-        return None
-    return 10.0 - 5.0 * math.log10(mean), 5.0 / math.log(10.0) * error / mean
+    return row | {**chosen.counts, "seed": _in_words(seed)}
 
 
 def _empty(candidate: str, seed: PRNGKeyArray | int, parameters: Sequence[str]) -> dict[str, Any]:
@@ -225,7 +209,7 @@ def _found(result: BayesFactor, parameters: Sequence[str]) -> dict[str, Any]:
     for name in parameters:
         quantiles = known.get(name, {})
         row |= {f"{name}_{q}": quantiles.get(q) for q in QUANTILES}
-    row["method"] = summary["method"]
+    row["method"], row["parallax"] = summary["method"], summary["parallax"]
     row["flags"] = "; ".join(result.flags) or None
     row["versions"] = json.dumps(summary["versions"])
     table, membership = result.members, np.asarray(result.members["membership"], float)
@@ -240,17 +224,15 @@ def _means(table: Any, membership: np.ndarray) -> dict[str, float]:
     """Mean proper motion and parallax of the members, of what the table has."""
     read = Reader(read_table(table))
     found = {f"mean_{name}": _mean(read, name, membership) for name in ASTROMETRY}
-    return {name: each[0] for name, each in found.items() if each is not None}
+    return {name: each for name, each in found.items() if each is not None}
 
 
-def _mean(
-    read: Reader, name: str, membership: np.ndarray | float = 1.0
-) -> tuple[float, float] | None:
-    """Mean by membership and each star's error, and its error; None where nothing is known."""
+def _mean(read: Reader, name: str, membership: np.ndarray) -> float | None:
+    """Mean by membership and each star's error; None where nothing is known."""
     if read.column(name) is None or (found := read.error(name)) is None:
         return None
     values, weight = read.value(name), membership * found[1] ** -2.0
     known = np.isfinite(values * weight)
-    if not (total := float(weight[known].sum())) > 0:
+    if not weight[known].sum() > 0:
         return None
-    return float(np.average(values[known], weights=weight[known])), total**-0.5
+    return float(np.average(values[known], weights=weight[known]))

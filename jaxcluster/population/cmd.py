@@ -24,6 +24,7 @@ from jaxcluster.population.cells import Cells, population_cells
 from jaxcluster.population.colour_error import ColourError, with_colour_error
 from jaxcluster.population.isochrone import Isochrone, IsochroneGrid
 from jaxcluster.population.mass_function import MassFunction
+from jaxcluster.population.parallax import expected_parallax, log_parallax
 
 # A cell further from the limits than this many standard deviations adds less than 3e-7.
 REACH = 5.0
@@ -95,7 +96,10 @@ class StellarParameters(NamedTuple):
 
 
 class PopulationDensity(AbstractDensity):
-    """Density of cluster stars between the magnitude limits; made by `PopulationModel`."""
+    """Density of cluster stars between the magnitude limits; made by `PopulationModel`.
+
+    Of magnitude and colour, and of the parallaxes that stars know where it has one.
+    """
 
     cells: Cells
     isochrone: Isochrone  # single stars, in apparent magnitudes
@@ -103,14 +107,16 @@ class PopulationDensity(AbstractDensity):
     binary_share: Float[Array, ""]  # of binaries among what the limits let through
     columns: tuple[str, ...] = eqx.field(static=True)
     limits: Float[Array, " 2"]  # magnitudes
+    parallax: Float[Array, ""] | None = None  # that Gaia would measure [mas]
 
     def log_prob(self, x: Float[Array, " d"], noise: Float[Array, "d d"]) -> Float[Array, ""]:
-        """Log density of one star."""
+        """Log density of one star's magnitude and colour."""
         return self._log_density(x[None], noise[None], None)[0]
 
     def __call__(self, stars: Stars) -> Float[Array, " n"]:
         """Log density of each star, through the chunked kernel; −inf outside the limits."""
-        return self._log_density(stars.x, stars.noise, stars.real)
+        log_p = self._log_density(stars.x, stars.noise, stars.real)
+        return log_p if self.parallax is None else log_p + log_parallax(stars, self.parallax)
 
     def _log_sum(self, x, noise, real, weights):
         c = self.cells
@@ -222,7 +228,8 @@ class PopulationModel(eqx.Module):
             parameters: log_age [log₁₀ yr], metallicity [M/H], distance_modulus [mag], a_v [mag],
                 mass_slope (unless `mass_function` is given), binary_fraction, model_scatter [mag];
                 optionally mass_ratio_slope (0 where absent) and extinction_scatter [mag]; those
-                of `colour_error` [mag].
+                of `colour_error` [mag]; parallax_zero_point [mas], with which stars' parallaxes
+                count.
             mass_function: for instance `kroupa()`; a power law of slope mass_slope by default.
         """
         _, matrix = plane_of(self.columns)
@@ -260,4 +267,5 @@ class PopulationModel(eqx.Module):
             binary_share=binaries / jnp.maximum(total, 1e-30),
             columns=self.columns,
             limits=self.limits,
+            parallax=expected_parallax(parameters),
         )
