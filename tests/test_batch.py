@@ -29,7 +29,7 @@ from jaxcluster.inference.flat import Flat
 from jaxcluster.jobs import batch as job
 from jaxcluster.jobs.catalogue_results import write_results
 from jaxcluster.jobs.rows import Rows
-from jaxcluster.jobs.vet import columns, distance_modulus, key_of, meta, vet
+from jaxcluster.jobs.vet import columns, key_of, meta, vet
 
 MODEL = """
 import jax.numpy as jnp
@@ -250,26 +250,6 @@ def test_rows_have_the_same_columns_whatever_happens(run):
     assert {k: v for k, v in done.items() if k not in SPENT} == {
         k: v for k, v in again.items() if k not in SPENT
     }
-
-
-def test_two_priors_of_the_distance_are_refused(run, tmp_path):
-    priors = {"parallax_prior": True, "prior": {"distance_modulus": Normal(10.0, 1.0)}}
-    with pytest.raises(ValueError, match="leave one of the two out"):
-        job.batch(run / "list.csv", tmp_path / "out", workers=0, **priors)
-    assert not (tmp_path / "out").exists()
-
-
-def test_distance_modulus_of_parallaxes():
-    rng = np.random.default_rng(0)
-    table = Table({"parallax_error": rng.uniform(0.05, 0.2, 400)})
-    table["parallax"] = 2.0 - 0.03 + table["parallax_error"] * rng.normal(size=400)
-    value, error = distance_modulus(table)
-    expected = 5.0 * np.log10(500.0 / 10.0)
-    assert error == pytest.approx(2.17 * np.hypot(0.02, 0.1 / 20) / 2.0, rel=0.1)
-    assert abs(value - expected) < 2.0 * error
-    table["parallax"] -= 1.95
-    assert distance_modulus(table) is None
-    assert distance_modulus(table["parallax_error",]) is None
 
 
 def test_a_worker_opens_priors_after_it_has_started(run):

@@ -23,7 +23,17 @@ from jaxcluster.inference.estimate import Estimate, answer, apart
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.importance import NotConvergedError, importance
 from jaxcluster.inference.posterior import systematic
-from jaxcluster.inference.search import FEW, LIGHT, WIDER, about, summits, temper
+from jaxcluster.inference.search import (
+    BEYOND,
+    FEW,
+    LIGHT,
+    WIDER,
+    about,
+    between,
+    different,
+    summits,
+    temper,
+)
 from jaxcluster.inference.student_mixture import NU, StudentMixture, fit_mixture, thinned
 from jaxcluster.inference.weighted_draws import Draws, effective, mean_and_error, smoothed
 
@@ -368,14 +378,22 @@ def test_climbs_never_end_lower():
     assert (gradient(ends)[0] >= gradient(starts)[0]).all()
 
 
-def test_tempering_to_a_power_and_on():
+def test_tempering_ends_with_enough_effective_draws():
     rng = np.random.default_rng(0)
     draws = Draws(sharp, lambda n: rng.normal(size=(n, 2)), 200)
-    powers = temper(draws, rng, lambda line: None, 0.5, 300)
-    assert max(powers) == 0.5
-    assert effective(draws.log_weights(0.5)) >= 300 > effective(draws.log_weights())
-    temper(draws, rng, lambda line: None)
+    powers = temper(draws, rng, lambda line: None)
+    assert powers == sorted(powers)
     assert effective(draws.log_weights()) >= FEW
+
+
+def test_different_ends_and_places_between_them():
+    ends = np.array([[0.0, 0.0], [0.05, 0.0], [1.0, 2.0], [0.0, 0.3]])
+    assert different(ends, 3) == [0, 2, 3]
+    assert different(ends, 2) == [0, 2]
+    places = between(ends[[0, 2]], 400, np.random.default_rng(0))
+    np.testing.assert_allclose(places[:, 1], 2.0 * places[:, 0])
+    assert -BEYOND <= places[:, 0].min() < -0.45
+    assert 1.45 < places[:, 0].max() <= 1.0 + BEYOND
 
 
 def test_gradients_of_any_number_of_rows_and_none_that_is_not_finite():

@@ -154,7 +154,7 @@ def configure(todo: list[Listed], settings: Mapping[str, Any]) -> dict[str, str]
         record = one.record()
         files = [Path(record[name]) for name in ("stars", *TABLES) if name in record]
         sizes = [file.stat().st_size if file.is_file() else properties(file) for file in files]
-        found[one.candidate] = digest(**record, **common, sizes=sizes)
+        found[one.candidate] = digest(candidate=record, sizes=sizes, **common)
     return found
 
 

@@ -48,7 +48,7 @@ def expected_parallax(
     return 10.0 ** (2.0 - parameters["distance_modulus"] / 5.0) + parameters["parallax_zero_point"]
 
 
-def log_parallax(stars: Stars, expected: Float[Array, ""]) -> Float[Array, " n"]:
+def log_parallax(stars: Stars, expected: Float[Array, ""] | float) -> Float[Array, " n"]:
     """Log density of each star's parallax [ln mas⁻¹], were it a member; 0 where it has none.
 
     Raises:
