@@ -84,6 +84,9 @@ def whole_fields(list_of: Path) -> dict[str, Table]:
 def random_fields(out: Path) -> None:
     """Write samples of field stars and what is left of each field."""
     fields, rng, rows = whole_fields(out / "clusters.csv"), np.random.default_rng(0), []
+    parallaxes = {
+        one.candidate: one.parallax_window for one in read_candidates(out / "clusters.csv")
+    }
     names = sorted(fields)
     for number in range(FIELDS):
         name = names[number % len(names)]
@@ -91,7 +94,9 @@ def random_fields(out: Path) -> None:
         most = min(SIZES[1], len(field) // 4)
         n = int(np.exp(rng.uniform(np.log(SIZES[0]), np.log(max(most, SIZES[0] + 1)))))
         order = rng.permutation(len(field))
-        row = {"candidate": f"{number:03d}-{name}"}
+        window = parallaxes.get(name)  # NGC 2682's field has no parallaxes
+        row: dict[str, Any] = {"candidate": f"{number:03d}-{name}"}
+        row["parallax"] = None if window is None else window.centre
         for kind, some in (("sample", order[:n]), ("field", order[n:])):
             row[kind] = f"fields/{number:03d}-{kind}.parquet"
             jc.write_table(field[np.sort(some)], out / row[kind])
