@@ -109,5 +109,5 @@ def _log_norm(a, b, within):
     nodes, weights = within * nodes, within * weights
     statistics = np.stack([nodes, -0.5 * nodes**2], axis=-1)
     logs = np.stack([a, b], axis=-1) @ statistics.T
-    log_norm = logsumexp(logs, b=weights, axis=1)
+    log_norm = np.asarray(logsumexp(logs, b=weights, axis=1))
     return log_norm, (weights * np.exp(logs - log_norm[:, None])) @ statistics

@@ -73,7 +73,8 @@ def told_of_parallaxes(
                 f"{zero_point[1]:g} mas",
                 {"parallaxes": found},
             )
-    found = distance_modulus(table[np.asarray(stars.rows)], zero_point)
+    used: Any = table[np.asarray(stars.rows)]
+    found = distance_modulus(used, zero_point)
     if isinstance(found, str):
         return Told(f"not used: {found}")
     return Told(

@@ -107,7 +107,7 @@ class PopulationDensity(AbstractDensity):
     binary_share: Float[Array, ""]  # of binaries among what the limits let through
     columns: tuple[str, ...] = eqx.field(static=True)
     limits: Float[Array, " 2"]  # magnitudes
-    parallax: Float[Array, ""] | None = None  # that Gaia would measure [mas]
+    parallax: Float[Array, ""] | float | None = None  # that Gaia would measure [mas]
 
     def log_prob(self, x: Float[Array, " d"], noise: Float[Array, "d d"]) -> Float[Array, ""]:
         """Log density of one star's magnitude and colour."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax.scipy.stats import norm
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from jaxcluster.density.stars import Stars
 
@@ -29,9 +29,9 @@ class Parallaxes(NamedTuple):
         zero_point: mean and standard deviation of the prior of z [mas].
     """
 
-    values: Float[Array, " n"]
-    errors: Float[Array, " n"]
-    log_field: Float[Array, " n"]
+    values: Float[ArrayLike, " n"]
+    errors: Float[ArrayLike, " n"]
+    log_field: Float[ArrayLike, " n"]
     zero_point: tuple[float, float]
 
     def known_by(self, stars: Stars) -> Stars:
