@@ -392,8 +392,8 @@ def test_different_ends_and_places_between_them():
     assert different(ends, 2) == [0, 2]
     places = between(ends[[0, 2]], 400, np.random.default_rng(0))
     np.testing.assert_allclose(places[:, 1], 2.0 * places[:, 0])
-    assert -BEYOND <= places[:, 0].min() < -0.45
-    assert 1.45 < places[:, 0].max() <= 1.0 + BEYOND
+    assert -BEYOND <= places[:, 0].min() < 0.05 - BEYOND
+    assert 0.95 + BEYOND < places[:, 0].max() <= 1.0 + BEYOND
 
 
 def test_gradients_of_any_number_of_rows_and_none_that_is_not_finite():
