@@ -122,6 +122,7 @@ def result(run):
         oddities=(),
         build="mimo_cmd",
         options={"n_masses": 8, "n_mass_ratios": 2},
+        parallax="not used: the sample has none",
         seed=0,
         cpu_seconds=1.0,
         compile_seconds=1.0,
