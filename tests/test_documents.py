@@ -98,7 +98,8 @@ def test_commands_and_options_are_there():
         known = {option for p in commands[name].params for option in p.opts}
         assert {word for word in words if word.startswith("--")} <= known, line
     inline = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
-    known = {option for c in commands.values() for p in c.params for option in p.opts}
+    every = [p for command in commands.values() for p in command.params]
+    known = {option for p in every for option in (*p.opts, *p.secondary_opts)}
     assert inline <= known | {"--version"}
 
 
