@@ -196,7 +196,7 @@ def read_candidates(source: object, stars: str | Path | None = None) -> list[Lis
     if not given and stars:
         texts["stars"] = [_absolute(str(stars), Path())] * len(table)
     if given:
-        if (column := read.column("parallax")) is not None:
+        if read.column("parallax"):
             numbers["parallax"] = read.value("parallax")
         numbers = {name: values for name, values in numbers.items() if name in OF_GIVEN}
     rows: list[Listed] = []

@@ -12,8 +12,8 @@ beyond them, is near the ridge again, so further climbs start on lines through p
 after round, until a round brings nothing higher. They take small steps, as a maximum 0.02 wide is
 left by steps of 0.1, and enough of them: after 60 of a crest the highest of NGC 2420 stands 60 nats
 too low, below others. Of ten searches all find it, six with lines half as long, of fourteen before
-these rounds five (`benchmarks.evidence.searches`). Every maximum that by its height and width has
-mass keeps a component for good.
+these rounds five (`benchmarks/evidence`). Every maximum that by its height and width has mass keeps
+a component for good.
 
 Then, again and again, a Student-t mixture is fitted to all draws, weighted towards prior × L^β, and
 a batch is drawn from it, with β as large as `FEW` effective draws allow, until it is 1. Draws count
