@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 
 from jaxcluster.density.stars import Stars
 from jaxcluster.population.cmd import ErrorModel, PopulationModel, plane_of
@@ -122,6 +122,29 @@ def test_simulated_stars_follow_it(plane):
     assert populous.sum() > 25
     deviation = np.abs(found - probability)[populous]
     assert (deviation < 5 * noise[populous] + 0.12 * probability[populous]).all()
+
+
+def test_samples_follow_it():
+    """Stars drawn from the density against its integral over bins of the plane."""
+    limits, colours, correlation = PLANES["optical"][1:]
+    density = jax.jit(lambda: model_of("optical")(TRUTH))()
+    n, step, coarse = 40_000, 0.025, 8
+    noise = ERROR**2 * correlation
+    x = density.sample(n, lambda m: np.tile(noise, (len(m), 1, 1)), np.random.default_rng(4))
+    assert x[:, 0].min() >= limits[0]
+    assert x[:, 0].max() <= limits[1]
+    fine = density_on("optical", density, step)
+    rows, lines = (s // coarse for s in fine.shape)
+    fine = fine[: rows * coarse, : lines * coarse].reshape(rows, coarse, lines, coarse)
+    expected = n * fine.sum(axis=(1, 3)) * step**2
+    bins = [
+        low + coarse * step * np.arange(count + 1)
+        for low, count in ((limits[0], rows), (colours[0], lines))
+    ]
+    found = np.histogram2d(x[:, 0], x[:, 1], bins=bins)[0]
+    many = expected > 5
+    statistic = np.sum((found - expected)[many] ** 2 / expected[many])
+    assert chi2.sf(statistic, many.sum()) > 1e-3
 
 
 def test_extinction_scatter_smears_along_the_reddening_vector():

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import jax
@@ -5,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 
 from jaxcluster.density.stars import Stars
 from jaxcluster.field.density import fit_field, published_kde
@@ -119,6 +120,22 @@ def test_integrates_to_one_inside_the_limits(field, fitted, method):
     grid = np.stack(np.meshgrid(g, c, indexing="ij"), -1).reshape(-1, 2)
     values = np.exp(phi(stars(grid))).reshape(len(g), len(c))
     assert np.trapezoid(np.trapezoid(values, c), g) == pytest.approx(1.0, abs=2e-4)
+
+
+def test_samples_follow_it(fitted):
+    """20 000 draws against the integral over cells, those of the floor's tails among them."""
+    x = fitted.sample(20_000, np.random.default_rng(3))
+    g, c = np.linspace(*LIMITS, 301), np.arange(-12, 15, 0.01)
+    middle = 0.5 * (g[1:] + g[:-1])
+    grid = np.stack(np.meshgrid(middle, c, indexing="ij"), -1).reshape(-1, 2)
+    mass = np.exp(fitted(stars(grid))).reshape(len(middle), len(c)) * (g[1] - g[0]) * 0.01
+    edges_c = [-12.0, -1.0, *np.quantile(np.asarray(fitted.x)[:, 1], [0.2, 0.5, 0.8]), 4.0, 15.0]
+    cells = [mass[:, (c >= a) & (c < b)] for a, b in pairwise(edges_c)]
+    expected = np.array([part.reshape(5, 60, -1).sum(axis=(1, 2)) for part in cells]).T
+    found = np.histogram2d(*x.T, bins=[g[::60], edges_c])[0]
+    assert found.sum() == 20_000
+    # 30 cells, those of the tails with some stars each
+    assert chi2.sf(np.sum((found - 20_000 * expected) ** 2 / (20_000 * expected)), 29) > 1e-3
 
 
 def test_published_recipe_equals_plain_loops(field):

@@ -22,6 +22,7 @@ from jaxcluster.inference.evidence import insertion_ranks, integrate, live_count
 from jaxcluster.inference.posterior import Posterior, from_groups
 from jaxcluster.jobs.across_grids import AcrossGrids
 from jaxcluster.jobs.bayes_factor_result import BayesFactor
+from jaxcluster.jobs.goodness_of_fit import Cell, GoodnessOfFit
 
 LIMITS = (10.0, 18.0)
 TRUTH = {
@@ -115,6 +116,7 @@ def result(run):
         field=field,
         log_field=np.asarray(field(stars)),
         mismatch=mismatch,
+        goodness=GoodnessOfFit(1e-5, 0.2, (Cell((12.0, 14.0), (0.5, 1.0), 40, 20.0),)),
         limits=LIMITS,
         n_outside=0,
         n_in_field_too=0,

@@ -24,7 +24,10 @@ from scipy.stats import binomtest, kstest
 import jaxcluster as jc
 from benchmarks.null.main import draw_from
 from benchmarks.shared import between, keep_compiled
+from jaxcluster.inference.compile import Stopwatch
+from jaxcluster.jobs.goodness_of_fit import goodness_of_fit
 from jaxcluster.jobs.model_files import load_model
+from jaxcluster.jobs.stellar import populations
 from jaxcluster.population.simulate import simulate_cluster, simulate_field
 
 LIMITS = (10.0, 18.0)
@@ -49,7 +52,7 @@ def mock(seed: int, grid, density, like):
     rng = np.random.default_rng(seed)
     n = NUMBERS[seed % len(NUMBERS)]
     n_field = int(rng.binomial(n, truth["field_fraction"]))
-    parts = [draw_from(density, like, n_field, rng, LIMITS)] if n_field else []
+    parts = [draw_from(density, like, n_field, rng)] if n_field else []
     if n_field < n:
         alone = {**truth, "field_fraction": 0.0}
         table = simulate_cluster(keys[0], n - n_field, alone, grid, LIMITS)
@@ -79,8 +82,14 @@ def run(file: Path, first: int, last: int, made: str = "parsec") -> None:
             ranks[name] = float(((draws[name] < value).sum() + ties) / len(draws[name]))
         p = memberships.mean(axis=0)
         edges = np.linspace(0.0, 1.0, 11)
+        found = populations(model, posterior, Stopwatch())
+        assert found is not None
+        fit = goodness_of_fit(stars, density, found, rng)
+        assert fit is not None
         line = {
             "seed": seed,
+            "fit_p_value": fit.p_value,
+            "fit_misplaced": fit.misplaced,
             "n": len(stars),
             "truth": truth,
             "ranks": ranks,
@@ -122,6 +131,14 @@ def summary(files: list[Path]) -> None:
             within = int((np.abs(ranks - 0.5) < 0.5 * level).sum())
             row.append(f"{within / n:6.3f} {binomtest(within, n, level).pvalue:6.3f}")
         print(" ".join(row) + f" {ranks.mean():9.3f}")
+    fits = np.array([[x["fit_p_value"], x["fit_misplaced"]] for x in lines if "fit_p_value" in x])
+    if len(fits):
+        p, misplaced = fits.T
+        shares = ", ".join(f"{np.mean(p < x):.3f} below {x:g}" for x in (0.5, 0.1, 0.05, 0.01))
+        print(
+            f"p-value of the fit, {len(fits)} mocks: {shares}, least {p.min():.2g}; "
+            f"misplaced {misplaced.mean():.3f} in the mean, at most {misplaced.max():.3f}"
+        )
     stars, expected, members = (
         np.sum([line[k] for line in lines], axis=0) for k in ("stars", "expected", "members")
     )

@@ -41,7 +41,7 @@ CLUSTERS = {
 def sample_of(name: str, density: jc.FieldDensity, like: jc.Stars) -> jc.Stars:
     """Members and field stars, in order of magnitude."""
     number, changes = CLUSTERS[name]
-    stars = draw_from(density, like, STARS - number, np.random.default_rng(5), LIMITS)
+    stars = draw_from(density, like, STARS - number, np.random.default_rng(5))
     x, noise = np.asarray(stars.x), np.asarray(stars.noise)
     if number:
         grid = jc.load_grid("parsec", ("G", "BP", "RP"))
@@ -89,7 +89,7 @@ def main() -> None:
         rows = {name: [] for name in samples}
         for seed in range(asked.fields):
             rng = np.random.default_rng(100 + seed)
-            field = draw_from(truth, real, n, rng, LIMITS)
+            field = draw_from(truth, real, n, rng)
             fitted = jc.fit_field(field, LIMITS, n_stars=STARS, key=jax.random.key(seed))
             for name, (stars, p) in samples.items():
                 ratio = np.asarray(fitted(stars) - truth(stars))

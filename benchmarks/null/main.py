@@ -28,24 +28,9 @@ LIVE = 50  # where importance sampling fails
 CELLS = {"n_masses": 96, "n_mass_ratios": 6}
 
 
-def draw_from(density: jc.FieldDensity, like: jc.Stars, n: int, rng, limits) -> jc.Stars:
-    """Draw n stars from the estimated density, with errors of real stars of like magnitude.
-
-    By rejection from its own kernels (and floor) inside the limits.
-    """
-    g = density.kernels
-    weights = np.asarray(g.weights) / np.asarray(g.weights).sum()
-    floor = float(density.floor)
-    (low, high), (blue, red) = np.asarray(density.box)
-    x = np.empty((0, 2))
-    while len(x) < n:
-        k = rng.choice(len(weights), size=4 * n, p=weights)
-        roots = np.linalg.cholesky(np.asarray(g.covs)[k])
-        part = np.asarray(g.means)[k] + np.einsum("nij,nj->ni", roots, rng.normal(size=(4 * n, 2)))
-        uniform = rng.uniform(size=4 * n) < floor
-        part[uniform] = rng.uniform((low, blue), (high, red), size=(int(uniform.sum()), 2))
-        x = np.concatenate([x, part[(part[:, 0] > limits[0]) & (part[:, 0] < limits[1])]])
-    x = x[rng.permutation(len(x))[:n]]
+def draw_from(density: jc.FieldDensity, like: jc.Stars, n: int, rng) -> jc.Stars:
+    """Draw n stars from the estimated density, with errors of real stars of like magnitude."""
+    x = density.sample(n, rng)
     nearest = np.abs(np.asarray(like.x)[None, :, 0] - x[:, None, 0]).argmin(axis=1)
     return jc.Stars(x=x, noise=np.asarray(like.noise)[nearest], columns=like.columns)
 
@@ -76,10 +61,8 @@ def main() -> None:
         rng, key, begin = np.random.default_rng(seed), jax.random.key(seed), time.process_time()
         order = rng.permutation(len(field))
         density = fit(field[np.sort(order[n : n + n_field])], key=key)
-        if what == "real":
-            stars = field[np.sort(order[:n])]
-        else:
-            stars = draw_from(density, field, n, rng, limits)
+        real = what == "real"
+        stars = field[np.sort(order[:n])] if real else draw_from(density, field, n, rng)
         value, run = log10_bf(stars, density, limits, key)
         found.append(value)
         print(

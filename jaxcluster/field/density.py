@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxcluster.density.backend import as_array
+from jaxcluster.density.draws import draw_between
 from jaxcluster.density.keys import generator
 from jaxcluster.density.mixture import AbstractDensity, GaussianMixture
 from jaxcluster.density.stars import Stars, pick
@@ -117,6 +118,18 @@ class FieldDensity(AbstractDensity):
         if (bad := int(((rows < -1) | (rows >= n)).sum())) > 0:
             raise ValueError(f"rows: {bad} of {len(stars)} are not −1 or 0 … {n - 1}")
         return jnp.where(rows >= 0, self.leave_one_out[rows], self(stars))
+
+    def sample(self, n: int, rng: np.random.Generator) -> Float[np.ndarray, "n 2"]:
+        """Draw (magnitude, colour) of n stars from φ."""
+        (low, high), (blue, red) = np.asarray(self.box)
+        of_floor = rng.uniform(size=n) < float(self.floor)
+        magnitude, colour = rng.uniform((low, blue - TAIL), (high, red + TAIL), size=(n, 2)).T
+        beyond = np.sign(colour - np.clip(colour, blue, red))  # each tail has the mass of TAIL
+        tail = np.clip(colour, blue, red) + beyond * rng.exponential(TAIL, n)
+        floor = np.stack([magnitude, np.where(beyond == 0, colour, tail)], axis=1)
+        k = self.kernels
+        kernels = draw_between((k.weights, k.means, k.covs), self.limits, n, rng)
+        return np.where(of_floor[:, None], floor, kernels)
 
     @eqx.filter_jit
     def parts(self, x: Float[Array, "n 2"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:

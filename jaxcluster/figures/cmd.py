@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from jaxcluster.density.mixture import Mixture
 from jaxcluster.density.stars import Stars
-from jaxcluster.figures.style import draw_credit
+from jaxcluster.figures.style import axis_label, draw_credit
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.population.cmd import EQUAL_PAIR, PopulationDensity, plane_of
 from jaxcluster.population.isochrone import Isochrone
@@ -91,8 +91,8 @@ def cmd_figure(result: BayesFactor, credit: str | None = None) -> Figure:
     pad = 0.03 * (limits[1] - limits[0])
     ax.set_xlim(*edges)
     ax.set_ylim(limits[1] + pad, limits[0] - pad)
-    ax.set_ylabel(_axis_label(stars.columns[0]))
-    ax.set_xlabel(_axis_label(stars.columns[1]))
+    ax.set_ylabel(axis_label(stars.columns[0]))
+    ax.set_xlabel(axis_label(stars.columns[1]))
     ax.set_title(result.verdict, fontsize=10)
     figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=8, frameon=False)
     draw_credit(figure, stars.columns, credit)
@@ -171,7 +171,3 @@ def _isochrone(density: Callable, parameters: Mapping[str, Any]) -> Isochrone | 
     mixture = density(parameters)
     cluster = mixture.parts[0] if isinstance(mixture, Mixture) else None
     return cluster.isochrone if isinstance(cluster, PopulationDensity) else None
-
-
-def _axis_label(column: str) -> str:
-    return f"{column.replace('-', ' − ')} [mag]"

@@ -32,3 +32,8 @@ def draw_credit(figure: Figure, columns: Sequence[str], credit: str | None) -> N
         credit = CREDIT if GAIA & names else ""
     if credit:
         figure.supxlabel(credit, x=0.99, y=0.004, ha="right", va="bottom", fontsize=7, color="0.4")
+
+
+def axis_label(column: str) -> str:
+    """Of a magnitude or colour."""
+    return f"{column.replace('-', ' − ')} [mag]"

@@ -19,7 +19,7 @@ from jax.tree_util import Partial
 from jaxtyping import Int, PRNGKeyArray
 
 from jaxcluster.catalogue.windows import ParallaxWindow
-from jaxcluster.density.keys import as_key
+from jaxcluster.density.keys import as_key, generator
 from jaxcluster.density.mixture import AbstractMixture
 from jaxcluster.density.precision import require_float64
 from jaxcluster.field.density import fit_field, require_finite_columns
@@ -31,11 +31,12 @@ from jaxcluster.inference.model import Model, Prior, parameters_of, trace_of
 from jaxcluster.inference.posterior import Progress
 from jaxcluster.inference.tracing import Recent, structure
 from jaxcluster.jobs.bayes_factor_result import BayesFactor
+from jaxcluster.jobs.goodness_of_fit import goodness_of_fit
 from jaxcluster.jobs.inputs import default_limits, inside, members_table, read_stars, shared_stars
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.jobs.parallaxes import Told, told_of_parallaxes
 from jaxcluster.jobs.plausible import input_oddities, parallax_oddities
-from jaxcluster.jobs.stellar import stellar_parameters
+from jaxcluster.jobs.stellar import populations, stellar_parameters
 
 _kinds = Recent()  # of densities, by the structure of their models
 LEAST_STARS = 5
@@ -146,7 +147,9 @@ def bayes_factor(
     say("members")
     watch, memberships = Stopwatch(), posterior.memberships
     assert memberships is not None
-    found = {"membership": memberships.mean(axis=0), **stellar_parameters(built, posterior, watch)}
+    found = {"membership": memberships.mean(axis=0)}
+    drawn = populations(built, posterior, watch)
+    found |= stellar_parameters(drawn)
     compiling = posterior.compile_seconds + watch.compiling
     say("error of the field's density")
     of_field = field_error(
@@ -166,6 +169,7 @@ def bayes_factor(
     evidence, error = posterior.log_evidence, posterior.log_evidence_error
     # the whole job, reading and field included
     spent = cpu_time() - begin + posterior.resumed_seconds
+    rng = generator(jax.random.fold_in(field_key, 2))
     return BayesFactor(
         log10_bayes_factor=None if evidence is None else float((evidence - null) / ln10),
         log10_bayes_factor_error=None if error is None else float(error / ln10),
@@ -178,6 +182,7 @@ def bayes_factor(
         field=density,
         log_field=np.asarray(log_field),
         mismatch=compare(density, stars, float(found["membership"].sum()), scatter),
+        goodness=None if drawn is None else goodness_of_fit(stars, density, drawn, rng),
         limits=limits,
         n_outside=n_given - len(stars),
         n_in_field_too=0 if same_star is None else int((np.asarray(same_star) >= 0).sum()),

@@ -15,9 +15,11 @@ from jaxcluster.field.density import FieldDensity
 from jaxcluster.field.mismatch import Mismatch
 from jaxcluster.figures.catalogue import THRESHOLD
 from jaxcluster.figures.cmd import cmd_figure
+from jaxcluster.figures.fit import fit_figure
 from jaxcluster.inference.model import Model
 from jaxcluster.inference.posterior import Posterior, parameter_table
 from jaxcluster.jobs.derived import DERIVED, derive
+from jaxcluster.jobs.goodness_of_fit import GoodnessOfFit
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.jobs.results import Sampled
 from jaxcluster.population.colour_error import KELVIN, SHAPES
@@ -45,6 +47,7 @@ class BayesFactor(Sampled):
     field: FieldDensity
     log_field: Float[np.ndarray, " n"]  # at the stars, of magnitude and colour
     mismatch: Mismatch  # the field's density at its own stars and at the sample's
+    goodness: GoodnessOfFit | None  # None of few stars, or where the cluster is no population
     limits: tuple[float, float]
     n_outside: int  # stars of the sample outside the limits
     n_in_field_too: int  # stars of the sample that the field has too
@@ -104,7 +107,13 @@ class BayesFactor(Sampled):
     def flags(self) -> list[str]:
         """What speaks against the sample, the field, its density, the prior or the evidence."""
         prior = [flag] if (flag := self.posterior.prior_flag) else []
-        return [*self.oddities, *self._field_flags, *prior, *self.posterior.flags]
+        fit = [flag] if (flag := self.fit_flag) else []
+        return [*self.oddities, *self._field_flags, *prior, *fit, *self.posterior.flags]
+
+    @property
+    def fit_flag(self) -> str | None:
+        """Where the stars are not as cluster + field expect, see `goodness_of_fit`."""
+        return None if self.goodness is None else self.goodness.flag(self.stars.columns)
 
     @property
     def _field_flags(self) -> list[str]:
@@ -137,6 +146,7 @@ class BayesFactor(Sampled):
         words += "; input flagged" if self.oddities else ""
         words += "; field density flagged" if self._field_flags else ""
         words += "; prior flagged" if self.posterior.prior_flag else ""
+        words += "; fit flagged" if self.fit_flag else ""
         if self.log10_bayes_factor is None:
             return f"{words}; no evidence from this sampler"
         words += "; evidence flagged" if self.posterior.flags else ""
@@ -171,6 +181,9 @@ class BayesFactor(Sampled):
             "n_field": self.field.n_field,
             "input_flag": "; ".join(self.oddities) or None,
             "field_flag": "; ".join(self._field_flags) or None,
+            "fit_flag": self.fit_flag,
+            "fit_p_value": None if self.goodness is None else self.goodness.p_value,
+            "fit_misplaced": None if self.goodness is None else self.goodness.misplaced,
             "field_gap": self.mismatch.gap,
             "field_gap_error": self.mismatch.gap_error,
             "cpu_seconds": self.cpu_seconds,
@@ -194,6 +207,11 @@ class BayesFactor(Sampled):
         """Colour-magnitude diagram with memberships, isochrones and the field's density."""
         return cmd_figure(self, credit)
 
+    def plot_fit(self, credit: str | None = None) -> "Figure":
+        """Where in the diagram are more or fewer stars than cluster + field expect."""
+        return fit_figure(self, credit)
+
     def figures(self, credit: str | None = None) -> dict[str, "Figure"]:
         """All of them by name."""
-        return {"cmd": self.plot_cmd(credit), **super().figures(credit)}
+        fit = {} if self.goodness is None else {"fit": self.plot_fit(credit)}
+        return {"cmd": self.plot_cmd(credit), **fit, **super().figures(credit)}

@@ -22,7 +22,7 @@ from jaxcluster.inference.posterior import Posterior, Progress
 from jaxcluster.jobs.inputs import default_limits, inside, members_table, read_stars
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.jobs.results import Sampled
-from jaxcluster.jobs.stellar import stellar_parameters
+from jaxcluster.jobs.stellar import populations, stellar_parameters
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -127,7 +127,8 @@ def fit(
     watch, members = Stopwatch(), None
     if (memberships := posterior.memberships) is not None:
         found = {"membership": memberships.mean(axis=0)}
-        members = members_table(table, stars, found | stellar_parameters(built, posterior, watch))
+        found |= stellar_parameters(populations(built, posterior, watch))
+        members = members_table(table, stars, found)
     compiling = posterior.compile_seconds + watch.compiling
     spent = time.process_time() - begin + posterior.resumed_seconds
     return Fit(

@@ -1,12 +1,17 @@
-"""Masses, mass ratios and binaries among a sample's stars, averaged over a posterior."""
+"""Masses, mass ratios and binaries among a sample's stars, averaged over a posterior.
+
+And the populations of the posterior's draws themselves.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
+from jaxtyping import Array, Float
 
 from jaxcluster.density.mixture import AbstractDensity, Mixture
 from jaxcluster.density.stars import Stars
@@ -26,29 +31,45 @@ DESCRIPTIONS = {
 UNITS = {"mass": "solMass", "mass_error": "solMass"}
 
 
-def stellar_parameters(
+class Populations(NamedTuple):
+    """Of some draws of a posterior, a leading axis; see `populations`."""
+
+    membership: Float[np.ndarray, "draws n"]  # of each star
+    stellar: StellarParameters
+    cluster: PopulationDensity
+    share: Float[np.ndarray, " draws"]  # of the cluster in the sample
+
+
+def populations(
     model: Model, posterior: Posterior, watch: Stopwatch, n_draws: int = 100
-) -> dict[str, np.ndarray]:
-    """Mass and mass ratio of each star were it a member, averaged over the posterior.
-
-    From `n_draws` draws, which count by the star's membership in each.
-
-    Returns:
-        mass, mass_error [solar], mass_ratio, mass_ratio_error (of a binary), binary_probability;
-        NaN where no draw's population reaches the star. Nothing where the cluster is no
-        `PopulationDensity`.
-    """
+) -> Populations | None:
+    """Populations of `n_draws` draws, evenly over all; None where the cluster is none."""
     memberships, stars = posterior.memberships, model.stars
     assert memberships is not None
     assert stars is not None
     chosen = np.linspace(0, len(memberships) - 1, n_draws).astype(int)
-    probability = memberships[chosen]
     draws = {name: jnp.asarray(values[chosen]) for name, values in posterior.draws.items()}
     filled = replace(stars.filled_up(), rows=None, dropped=())
-    run = watch.compile(Partial(_stellar, model.density, filled), draws)
+    run = watch.compile(Partial(_populations, model.density, filled), draws)
     if (found := jax.device_get(run(draws))) is None:
+        return None
+    stellar, cluster, share = found
+    stellar = jax.tree.map(lambda a: a[:, : len(stars)], stellar)
+    return Populations(memberships[chosen], stellar, cluster, share)
+
+
+def stellar_parameters(found: Populations | None) -> dict[str, np.ndarray]:
+    """Mass and mass ratio of each star were it a member, averaged over the posterior.
+
+    Draws count by the star's membership in each.
+
+    Returns:
+        mass, mass_error [solar], mass_ratio, mass_ratio_error (of a binary), binary_probability;
+        NaN where no draw's population reaches the star. Nothing of None.
+    """
+    if found is None:
         return {}
-    stellar = jax.tree.map(lambda a: a[:, : len(stars)], found)
+    probability, stellar = found.membership, found.stellar
 
     def average(value, weight):
         weight = np.where(np.isfinite(value), weight, 0.0)
@@ -72,14 +93,17 @@ def stellar_parameters(
     }
 
 
-def _stellar(density: Callable, stars: Stars, draws) -> StellarParameters | None:
-    """Of each draw's population, None where the cluster is none."""
+def _populations(
+    density: Callable, stars: Stars, draws
+) -> tuple[StellarParameters, PopulationDensity, Array] | None:
+    """Of each draw, None where the cluster is no population."""
 
     def of(parameters):
-        cluster = cluster_of(density(parameters))
+        mixture = density(parameters)
+        cluster = cluster_of(mixture)
         if not isinstance(cluster, PopulationDensity):
             return None
-        return cluster.stellar_parameters(stars)
+        return cluster.stellar_parameters(stars), cluster, mixture.weights[0]
 
     return jax.lax.map(of, draws)
 

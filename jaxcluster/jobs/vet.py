@@ -54,8 +54,8 @@ NUMBERS = (
     *("log10_bayes_factor_field_error", "log10_bayes_factor_field_bias"),
     *("log_evidence", "log_evidence_error", "log_evidence_field", "bright", "faint"),
     *("mean_pmra", "mean_pmdec", "mean_parallax"),
-    *("ess", "tail_index", "disagreement", "field_gap", "cpu_seconds", "compile_seconds"),
-    "memory",
+    *("ess", "tail_index", "disagreement", "field_gap", "fit_p_value", "fit_misplaced"),
+    *("cpu_seconds", "compile_seconds", "memory"),
 )
 QUANTILES = ("median", "q16", "q84")
 UNITS = {

@@ -7,7 +7,7 @@ isochrones are wrong by more than Gaia's errors. The denominator is one number p
 the population that the magnitude limits let through, errors as a function of magnitude included.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import equinox as eqx
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxcluster.density.draws import draw_between
 from jaxcluster.density.local import log_density_local
 from jaxcluster.density.materialise import materialise
 from jaxcluster.density.mixture import AbstractDensity
@@ -141,6 +142,22 @@ class PopulationDensity(AbstractDensity):
             mass_ratio=jnp.exp(ratio - binary),
             mass_ratio2=jnp.exp(ratio2 - binary),
         )
+
+    def sample(
+        self,
+        n: int,
+        noise: Callable[[Float[np.ndarray, " n"]], Float[np.ndarray, "n d d"]],
+        rng: np.random.Generator,
+    ) -> Float[np.ndarray, "n d"]:
+        """Draw magnitudes and colours of n stars between the limits, with their noise.
+
+        Args:
+            n: how many.
+            noise: covariance of a star by its magnitude.
+            rng: for all draws.
+        """
+        c = self.cells
+        return draw_between((c.weights, c.means, c.covs), self.limits, n, rng, noise)
 
     def _log_density(self, x, noise, real):
         log_p = self._log_sum(x, noise, real, self.cells.weights)
