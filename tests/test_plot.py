@@ -161,7 +161,7 @@ def texts(figure):
 def test_a_saved_result_is_the_same(kind, result, nuts, tmp_path):
     one = {"nested": result, "nuts": nuts}[kind]
     folder = one.save(tmp_path / "new")
-    for name in ("cmd", "corner", "run"):
+    for name in ("cmd", "fit", "corner", "run"):
         data = (folder / f"{name}.png").read_bytes()
         assert data[:4] == b"\x89PNG"
         assert len(data) > 10_000
@@ -205,6 +205,40 @@ def test_colour_magnitude_diagram(result):
     np.testing.assert_array_equal(pairs.get_xdata(), single.get_xdata())
     brighter = single.get_ydata() - pairs.get_ydata()
     np.testing.assert_allclose(brighter[np.isfinite(brighter)], 2.5 * np.log10(2), atol=1e-4)
+
+
+def test_misfit_in_the_diagram(result):
+    """The one cell of the fixture: 40 stars where 20 are expected."""
+    figure = result.plot_fit()
+    ax, scale = figure.axes
+    (cells,) = ax.collections
+    np.testing.assert_allclose(cells.get_array(), [20.0 / np.sqrt(20.0)])
+    assert ax.get_ylim() == LIMITS[::-1]
+    assert "expected" in scale.get_ylabel()
+    assert "20% misplaced, p = 1e-05" in texts(figure)
+    told = result.fit_flag
+    assert told is not None
+    assert "40 with G 12.00 to 14.00 and BP-RP 0.50 to 1.00 where 20 are expected" in told
+    assert told in result.flags
+    assert result.summary()["fit_flag"] == told
+    unjudged = replace(result, goodness=None)
+    assert unjudged.fit_flag is None
+    assert "fit" not in unjudged.figures()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (12.3, "a cluster: log10 BF is above 2"),
+        (2.5, "a cluster, but only 1.1 σ above the threshold of log10 BF = 2"),
+        (1.0, "not decided"),
+        (-0.1, "no cluster"),
+        (None, None),
+    ],
+)
+def test_what_a_bayes_factor_says(value, words, result):
+    told = replace(result, log10_bayes_factor=value).decision
+    assert told is None if words is None else told.startswith(words)
 
 
 def test_the_thick_isochrone_is_of_a_draw(result):

@@ -7,6 +7,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+FLAGS = {
+    "sampling_flag": "evidence",
+    "prior_flag": "prior",
+    "modes_flag": "posterior",
+    "input_flag": "sample and field",
+    "field_flag": "field",
+    "fit_flag": "fit",
+}
+
 
 def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None) -> None:
     """Print a summary for a person."""
@@ -20,6 +29,7 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
             f"{summary['log10_bayes_factor_field_error']:.2f})",
             soft_wrap=True,
         )
+        out.print(f"[bold]{summary['decision']}[/]", soft_wrap=True)
         out.print(
             f"ln Z = {summary['log_evidence']:.2f} ± {summary['log_evidence_error']:.2f}, "
             f"field alone {summary['log_evidence_field']:.2f}"
@@ -43,6 +53,11 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
         )
         if "parallax" in summary:
             out.print(f"parallaxes: {summary['parallax']}")
+        if summary.get("fit_p_value") is not None:
+            out.print(
+                f"goodness of fit: p = {summary['fit_p_value']:.2g}, "
+                f"{summary['fit_misplaced']:.0%} of the stars misplaced"
+            )
     elif "n_stars" in summary:
         some = summary.get("n_members")
         members = "" if some is None else f", {some} members with P > 0.5"
@@ -61,14 +76,9 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
         f"{summary['method']}: {summary['evaluations']} evaluations, "
         f"{summary['cpu_seconds']:.0f} CPU s + {summary['compile_seconds']:.0f} s of compilation"
     )
-    if summary.get("sampling_flag"):
-        out.print(f"[bold yellow]evidence:[/] {summary['sampling_flag']}", soft_wrap=True)
-    if summary.get("prior_flag"):
-        out.print(f"[bold yellow]prior:[/] {summary['prior_flag']}", soft_wrap=True)
-    if summary.get("input_flag"):
-        out.print(f"[bold yellow]sample and field:[/] {summary['input_flag']}", soft_wrap=True)
-    if summary.get("field_flag"):
-        out.print(f"[bold yellow]field:[/] {summary['field_flag']}")
+    for flag, of in FLAGS.items():
+        if summary.get(flag):
+            out.print(f"[bold yellow]{of}:[/] {summary[flag]}", soft_wrap=True)
 
 
 def print_across_grids(summary: dict[str, Any]) -> None:
@@ -84,7 +94,7 @@ def print_across_grids(summary: dict[str, Any]) -> None:
             f"{each['log10_bayes_factor_total_error']:.2f}[/], ln Z = {each['log_evidence']:.2f} ± "
             f"{each['log_evidence_error']:.2f}, weight by evidence {weights[grid]:.2g}"
         )
-        for flag in ("sampling_flag", "prior_flag", "input_flag", "field_flag"):
+        for flag in FLAGS:
             if each.get(flag):
                 out.print(f"[bold yellow]{grid}:[/] {each[flag]}", soft_wrap=True)
     table = _table("parameter", "median", "16 %", "84 %", "± grids", *grids)

@@ -20,6 +20,7 @@ from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.ends import at_ends
 from jaxcluster.inference.flat import Described, Flat
 from jaxcluster.inference.model import describe_sites
+from jaxcluster.inference.modes import several_modes
 
 Progress = Callable[[str], None]
 PIECE = 250  # draws
@@ -160,6 +161,11 @@ class Posterior:
         return self.record.get("prior_flag") or None
 
     @property
+    def modes_flag(self) -> str | None:
+        """Of which parameters the posterior has several modes, see `several_modes`."""
+        return "; ".join(several_modes(self.scalars)) or None
+
+    @property
     def draws(self) -> dict[str, np.ndarray]:
         """All draws of each parameter, chains joined."""
         return {
@@ -268,6 +274,7 @@ class Posterior:
             "fallback": self.fallback,
             "sampling_flag": "; ".join(self.flags) or None,
             "prior_flag": self.prior_flag,
+            "modes_flag": self.modes_flag,
             "searches": np.size(self.record.get("search_length", [])) or None,
             "evaluations": self.evaluations,
             "cpu_seconds": self.cpu_seconds,

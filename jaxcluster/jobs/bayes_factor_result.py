@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BIASED = 1.0  # log10 BF
+SURE = 2.0  # σ above the threshold
 CLEAR = 5.0  # σ from the threshold, where few field stars are no matter
 
 
@@ -105,10 +106,17 @@ class BayesFactor(Sampled):
 
     @property
     def flags(self) -> list[str]:
-        """What speaks against the sample, the field, its density, the prior or the evidence."""
-        prior = [flag] if (flag := self.posterior.prior_flag) else []
-        fit = [flag] if (flag := self.fit_flag) else []
-        return [*self.oddities, *self._field_flags, *prior, *fit, *self.posterior.flags]
+        """What speaks against sample, field, its density, prior, posterior, fit or evidence."""
+        posterior = self.posterior
+        of_it = [posterior.prior_flag, self._modes_flag, self.fit_flag]
+        told = [flag for flag in of_it if flag is not None]
+        return [*self.oddities, *self._field_flags, *told, *posterior.flags]
+
+    @property
+    def _modes_flag(self) -> str | None:
+        """That of the posterior, where there may be a cluster."""
+        none = self.log10_bayes_factor is not None and self.log10_bayes_factor < 0.0
+        return None if none else self.posterior.modes_flag
 
     @property
     def fit_flag(self) -> str | None:
@@ -154,6 +162,26 @@ class BayesFactor(Sampled):
         return f"log₁₀ BF = {self.log10_bayes_factor:.1f} ± {error:.1f}; {words}"
 
     @property
+    def decision(self) -> str | None:
+        """What the Bayes factor says by the published threshold; None where there is none."""
+        value, error = self.log10_bayes_factor, self.log10_bayes_factor_total_error
+        if value is None or error is None:
+            return None
+        away = abs(value - THRESHOLD) / error
+        if value < 0.0:
+            return "no cluster: the field alone is the likelier"
+        if value < THRESHOLD:
+            return (
+                f"not decided: a cluster is the likelier, by less than log10 BF = {THRESHOLD:g} "
+                f"({away:.1f} σ below)"
+            )
+        if away < SURE:
+            return (
+                f"a cluster, but only {away:.1f} σ above the threshold of log10 BF = {THRESHOLD:g}"
+            )
+        return f"a cluster: log10 BF is above {THRESHOLD:g}"
+
+    @property
     def log10_bayes_factor_total_error(self) -> float | None:
         """σ = √(sampling² + field²)."""
         if self.log10_bayes_factor_error is None:
@@ -165,11 +193,13 @@ class BayesFactor(Sampled):
         posterior = self.posterior
         return {
             "log10_bayes_factor": self.log10_bayes_factor,
+            "decision": self.decision,
             "log10_bayes_factor_total_error": self.log10_bayes_factor_total_error,
             "log10_bayes_factor_error": self.log10_bayes_factor_error,
             "log10_bayes_factor_field_error": self.log10_bayes_factor_field_error,
             "log10_bayes_factor_field_bias": self.log10_bayes_factor_field_bias,
             **posterior.summary(),
+            "modes_flag": self._modes_flag,
             "derived": parameter_table(derive(posterior.draws)),
             "units": self.units,
             "log_evidence_field": self.log_evidence_field,
