@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from scipy.stats import chi2, norm
 
+from jaxcluster.density.draws import systematic
 from jaxcluster.density.stars import Stars
 from jaxcluster.field.density import fit_field, published_kde
 from jaxcluster.field.error import field_error, halves, log_change
 from jaxcluster.field.gaussians import FOLDS, fit_gaussians, log_density_at, refit_gaussians
 from jaxcluster.field.kernels import adaptive_kernels, leave_one_out
-from jaxcluster.inference.posterior import systematic
 
 LIMITS = (10.0, 18.0)
 DATA = Path(__file__).parents[2] / "shared" / "data" / "ngc2682" / "field.parquet"

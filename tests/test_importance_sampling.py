@@ -15,6 +15,7 @@ from scipy.stats import f as fisher
 from scipy.stats import multivariate_normal, multivariate_t, norm
 
 import jaxcluster as jc
+from jaxcluster.density.draws import systematic
 from jaxcluster.inference import checkpoint, estimate, evaluate
 from jaxcluster.inference import importance as importance_sampling
 from jaxcluster.inference.climb import climb, curvature, gradients
@@ -22,7 +23,6 @@ from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.estimate import Estimate, answer, apart
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.importance import NotConvergedError, importance
-from jaxcluster.inference.posterior import systematic
 from jaxcluster.inference.search import (
     BEYOND,
     FEW,

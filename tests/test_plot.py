@@ -19,7 +19,8 @@ from jaxcluster.figures import cmd as plot
 from jaxcluster.figures import corner
 from jaxcluster.figures import run as plot_run
 from jaxcluster.inference.evidence import insertion_ranks, integrate, live_counts
-from jaxcluster.inference.posterior import Posterior, from_groups
+from jaxcluster.inference.finish import from_groups
+from jaxcluster.inference.posterior import Posterior
 from jaxcluster.jobs.across_grids import AcrossGrids
 from jaxcluster.jobs.bayes_factor_result import BayesFactor
 from jaxcluster.jobs.goodness_of_fit import Cell, GoodnessOfFit

@@ -8,7 +8,7 @@ import pytest
 
 import jaxcluster as jc
 from jaxcluster.inference import compile
-from jaxcluster.inference.posterior import from_groups
+from jaxcluster.inference.finish import from_groups
 from jaxcluster.jobs.results import finite
 
 

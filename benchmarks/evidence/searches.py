@@ -22,11 +22,11 @@ from benchmarks.evidence.weak import candidate
 from benchmarks.shared import between, header, keep_compiled
 from benchmarks.validation.main import clusters
 from jaxcluster.catalogue.candidates import read_candidates
+from jaxcluster.density.draws import systematic
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.evaluate import BATCH, Evaluate
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.importance import Prior
-from jaxcluster.inference.posterior import systematic
 from jaxcluster.inference.search import FIRST, search
 from jaxcluster.inference.weighted_draws import Draws
 from jaxcluster.jobs.inputs import default_limits

@@ -25,6 +25,7 @@ from jax.tree_util import Partial
 from jaxtyping import Float, PRNGKeyArray
 from scipy.special import logsumexp
 
+from jaxcluster.density.draws import systematic
 from jaxcluster.density.keys import as_key, generator
 from jaxcluster.inference.checkpoint import Checkpoint
 from jaxcluster.inference.compile import Stopwatch
@@ -39,17 +40,10 @@ from jaxcluster.inference.estimate import (
     usable,
 )
 from jaxcluster.inference.evaluate import BATCH, LOWEST, Evaluate
+from jaxcluster.inference.finish import as_rows, finish, require_finite
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.model import Model
-from jaxcluster.inference.posterior import (
-    HEAVIEST,
-    Posterior,
-    Progress,
-    as_rows,
-    finish,
-    require_finite,
-    systematic,
-)
+from jaxcluster.inference.posterior import HEAVIEST, Posterior, Progress
 from jaxcluster.inference.search import BEGIN, CLIPPED, FIRST, Search, proposal_for, search
 from jaxcluster.inference.weighted_draws import Draws
 

@@ -17,9 +17,9 @@ from jaxtyping import Array, PRNGKeyArray
 from jaxcluster.density.keys import as_key
 from jaxcluster.inference.climb import differences
 from jaxcluster.inference.compile import Stopwatch
+from jaxcluster.inference.finish import as_rows, require_finite
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.model import Model, Parameters
-from jaxcluster.inference.posterior import as_rows, require_finite
 
 STEP = 1e-4  # of z, for derivatives
 FLAT = 1e-10  # of the largest curvature: as good as none, and no matrix to invert

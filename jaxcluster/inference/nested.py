@@ -11,20 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from jaxcluster.density.draws import systematic
 from jaxcluster.density.keys import as_key, generator
 from jaxcluster.inference.checkpoint import Checkpoint
 from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.evidence import integrate
+from jaxcluster.inference.finish import described, finish, require_finite
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.model import Model
-from jaxcluster.inference.posterior import (
-    Posterior,
-    Progress,
-    described,
-    finish,
-    require_finite,
-    systematic,
-)
+from jaxcluster.inference.posterior import Posterior, Progress
 from jaxcluster.inference.slice_sampling import slice_sampler
 
 MOST_DRAWN = 50  # times the live points, draws from the prior to begin with

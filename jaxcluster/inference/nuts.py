@@ -11,16 +11,10 @@ from jaxtyping import PRNGKeyArray
 from jaxcluster.density.keys import as_key
 from jaxcluster.inference.climb import climb, curvature, gradients
 from jaxcluster.inference.compile import Stopwatch, over_chains
+from jaxcluster.inference.finish import as_rows, described, finish, require_finite
 from jaxcluster.inference.flat import Flat
 from jaxcluster.inference.model import Model
-from jaxcluster.inference.posterior import (
-    Posterior,
-    Progress,
-    as_rows,
-    described,
-    finish,
-    require_finite,
-)
+from jaxcluster.inference.posterior import Posterior, Progress
 
 STEPS = 300  # of each climb
 PER_CHUNK = 20  # steps of each chain between two reports of progress

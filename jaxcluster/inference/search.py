@@ -31,9 +31,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import logsumexp
 
+from jaxcluster.density.draws import systematic
 from jaxcluster.inference.climb import Gradient, Height, climb, curvature
 from jaxcluster.inference.evaluate import BATCH
-from jaxcluster.inference.posterior import systematic
 from jaxcluster.inference.student_mixture import NUMBERS, StudentMixture, fit_mixture, mixed
 from jaxcluster.inference.weighted_draws import Draws, effective
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import gammaln
 
-from jaxcluster.inference.posterior import systematic
+from jaxcluster.density.draws import systematic
 
 NU = 5.0  # degrees of freedom
 STEPS = 30  # of EM, at most

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from jaxcluster.inference.posterior import systematic
+from jaxcluster.density.draws import systematic
 from jaxcluster.jobs.bayes_factor_result import BayesFactor
 from jaxcluster.jobs.derived import derive
 from jaxcluster.jobs.results import finite
