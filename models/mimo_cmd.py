@@ -2,7 +2,7 @@
 
     p(x | θ) = f φ(x) + (1 − f) p_cluster(x | θ)
 
-of magnitude and colour x, and of parallax where it is given: a factor of either part
+of magnitude and colours x, and of parallax where it is given: a factor of either part
 (`jaxcluster.population.parallax`).
 
 Default priors after Li & Shao (2022, Table 1), wider where real clusters need it. Copy this file
@@ -66,10 +66,11 @@ def cells_for(stars, scatter):
     ``model_scatter=LogUniform(0.001, 0.02)``.
 
     Args:
-        stars: columns magnitude and colour [mag].
+        stars: columns magnitude and colours [mag].
         scatter: the prior of ``model_scatter``.
     """
-    colour = np.median(np.sqrt(np.asarray(stars.noise)[:, 1, 1]))
+    errors = np.sqrt(np.diagonal(np.asarray(stars.noise), axis1=1, axis2=2))
+    colour = np.median(errors[:, 1:], axis=0).min()
     width = np.hypot(colour, np.median(scatter.sample(jax.random.key(0), (1000,))))
     return CELLS[(len(stars) >= FEW) + (len(stars) >= MANY) + int(width < TIGHT)]
 
@@ -98,7 +99,7 @@ def build(
     """Return the model of `stars`, with the field's density as competitor.
 
     Args:
-        stars: the sample, columns (magnitude, colour).
+        stars: the sample, columns (magnitude, colours).
         field: density of field stars, from `jc.fit_field`.
         limits: magnitudes between which sample and field are complete.
         grid: isochrones, a name or a file.

@@ -1,4 +1,4 @@
-"""The density of field stars in the colour-magnitude plane.
+"""The density of field stars in magnitude and colours.
 
     φ(x) = (1 − ε) [ω Σ_j K_j(x) / n  +  (1 − ω) Σ_f G_f(x) / 5]  +  ε u(x),        ε = 1 / (n + 1)
 
@@ -9,7 +9,8 @@ log10 BF for 100 stars), so what is free is chosen by the likelihood of stars le
 and what the field's number of stars leaves open in a Bayes factor is told (`error.field_error`).
 """
 
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -24,10 +25,10 @@ from jaxcluster.density.mixture import AbstractDensity, GaussianMixture
 from jaxcluster.density.stars import Stars, pick
 from jaxcluster.field import gaussians as truncated_mixture
 from jaxcluster.field import kernels as kernel_density
+from jaxcluster.field.floor import draw_uniform, log_uniform
 from jaxcluster.field.gaussians import filled_up, log_density_at
 from jaxcluster.field.kernels import to_mixture
 
-TAIL = 1.0  # mag over which the floor falls by e beyond the box in colour
 LEAST = 24  # each half of the field must have an 11th neighbour
 
 
@@ -50,9 +51,9 @@ class FieldDensity(AbstractDensity):
         kernels: all Gaussians; their weights contain 1 − ε, ω and the normalisation, and are 0
             where the number was rounded up.
         floor: ε.
-        box: ((lo, hi) of the magnitudes, (lo, hi) of the colours), mag: the selection, and the
-            colours that the field covers. Redder and bluer the floor falls off exponentially,
-            so that no star inside the limits has ln φ = −∞.
+        box: (lo, hi) of the magnitudes and of each colour, mag: the selection, and the colours
+            that the field covers. Redder and bluer the floor falls off exponentially, so that no
+            star inside the limits has ln φ = −∞.
         leave_one_out: ln φ of each star of the field as given, itself left out of the fit; −∞
             for those outside the magnitude limits.
         hyperparameters: what was chosen.
@@ -61,7 +62,7 @@ class FieldDensity(AbstractDensity):
 
     kernels: GaussianMixture
     floor: Float[Array, ""]
-    box: Float[Array, "2 2"]
+    box: Float[Array, "d 2"]
     leave_one_out: Float[Array, " n_field"]
     hyperparameters: Hyperparameters
     flag: str | None = eqx.field(static=True)
@@ -83,8 +84,8 @@ class FieldDensity(AbstractDensity):
         return each * self.n_field
 
     @property
-    def x(self) -> Float[np.ndarray, "m 2"]:
-        """(Magnitude, colour) of the field's stars inside the limits, mag."""
+    def x(self) -> Float[np.ndarray, "m d"]:
+        """(Magnitude, colours) of the field's stars inside the limits, mag."""
         return np.asarray(self.kernels.means)[: self.n_kernels : self.n_kernels // self.n_field]
 
     @property
@@ -93,8 +94,8 @@ class FieldDensity(AbstractDensity):
         values = np.asarray(self.leave_one_out, float)
         return _mean_and_error(values[np.isfinite(values)])
 
-    def log_prob(self, x: Float[Array, " 2"], noise: Float[Array, "2 2"]) -> Float[Array, ""]:
-        """Return ln φ at one (magnitude, colour); −∞ outside the magnitude limits."""
+    def log_prob(self, x: Float[Array, " d"], noise: Float[Array, "d d"]) -> Float[Array, ""]:
+        """Return ln φ at one (magnitude, colours); −∞ outside the magnitude limits."""
         return jnp.logaddexp(*self.parts(x[None]))[0]
 
     def __call__(self, stars: Stars) -> Float[Array, " n"]:
@@ -119,20 +120,24 @@ class FieldDensity(AbstractDensity):
             raise ValueError(f"rows: {bad} of {len(stars)} are not −1 or 0 … {n - 1}")
         return jnp.where(rows >= 0, self.leave_one_out[rows], self(stars))
 
-    def sample(self, n: int, rng: np.random.Generator) -> Float[np.ndarray, "n 2"]:
-        """Draw (magnitude, colour) of n stars from φ."""
-        (low, high), (blue, red) = np.asarray(self.box)
+    def marginal(self, colour: int) -> "FieldDensity":
+        """Density of the magnitude and one of the colours, the other ones integrated over."""
+        axes, k = np.array([0, colour]), self.kernels
+        kernels = GaussianMixture(
+            k.weights, k.means[:, axes], k.covs[:, axes[:, None], axes[None, :]]
+        )
+        return replace(self, kernels=kernels, box=self.box[axes])
+
+    def sample(self, n: int, rng: np.random.Generator) -> Float[np.ndarray, "n d"]:
+        """Draw (magnitude, colours) of n stars from φ."""
         of_floor = rng.uniform(size=n) < float(self.floor)
-        magnitude, colour = rng.uniform((low, blue - TAIL), (high, red + TAIL), size=(n, 2)).T
-        beyond = np.sign(colour - np.clip(colour, blue, red))  # each tail has the mass of TAIL
-        tail = np.clip(colour, blue, red) + beyond * rng.exponential(TAIL, n)
-        floor = np.stack([magnitude, np.where(beyond == 0, colour, tail)], axis=1)
+        floor = draw_uniform(n, np.asarray(self.box), rng)
         k = self.kernels
         kernels = draw_between((k.weights, k.means, k.covs), self.limits, n, rng)
         return np.where(of_floor[:, None], floor, kernels)
 
     @eqx.filter_jit
-    def parts(self, x: Float[Array, "n 2"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    def parts(self, x: Float[Array, "n d"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """Return ln of the Gaussians' and of the floor's share of φ."""
         x = jnp.asarray(x)
         inside = (x[:, 0] >= self.box[0, 0]) & (x[:, 0] <= self.box[0, 1])
@@ -175,14 +180,14 @@ def fit_field(
     (`benchmarks/ngc2682 field`).
 
     Args:
-        field: stars *outside* the sample, columns (magnitude, colour), mag; cut to the limits
+        field: stars *outside* the sample, columns (magnitude, colours), mag; cut to the limits
             here.
         limits: magnitude limits (lo, hi) of the sample.
         n_stars: number of stars in the sample. Below `needed_stars` the result is flagged.
         key: random key, for the starts of the Gaussian mixture and the folds.
 
     Raises:
-        ValueError: other than two columns, values that are not finite, lo ≥ hi, or fewer than
+        ValueError: no colour, values that are not finite, lo ≥ hi, or fewer than
             24 field stars inside the limits.
     """
     kept, x, box = _select(field, limits)
@@ -227,9 +232,9 @@ def needed_stars(n_stars: int) -> int:
 
 
 def require_finite_columns(stars: Stars) -> None:
-    """Raise a ValueError that names a column of which values are NaN; there must be two."""
-    if len(stars.columns) != 2:
-        raise ValueError(f"columns: expected (magnitude, colour), found {stars.columns}")
+    """Raise a ValueError that names a column of which values are NaN; there must be a colour."""
+    if len(stars.columns) < 2:
+        raise ValueError(f"columns: expected a magnitude and colours, found {stars.columns}")
     for name, bad in zip(stars.columns, np.sum(~np.isfinite(stars.x), axis=0), strict=True):
         if bad:
             raise ValueError(
@@ -239,7 +244,7 @@ def require_finite_columns(stars: Stars) -> None:
 
 
 def _select(field: Stars, limits: tuple[float, float]):
-    """Return which stars lie inside the limits, their (magnitude, colour), and the floor's box."""
+    """Return which stars lie inside the limits, their (magnitude, colours), and the floor's box."""
     require_finite_columns(field)
     lo, hi = limits
     if not lo < hi:
@@ -252,7 +257,9 @@ def _select(field: Stars, limits: tuple[float, float]):
             f"expected at least {LEAST}; take a wider annulus or check the limits"
         )
     x = x[kept]
-    return kept, x, np.array([limits, (x[:, 1].min(), x[:, 1].max())], float)
+    box = np.stack([x.min(axis=0), x.max(axis=0)], axis=1)
+    box[0] = limits
+    return kept, x, box
 
 
 def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
@@ -281,14 +288,3 @@ def average(mixtures: GaussianMixture) -> GaussianMixture:
     """Make one mixture of several [f, k]."""
     flat = jax.tree.map(lambda a: np.asarray(a).reshape(-1, *a.shape[2:]), mixtures)
     return GaussianMixture(flat.weights / len(mixtures.weights), flat.means, flat.covs)
-
-
-def log_uniform(x, box):
-    """Return ln u: flat in magnitude and over the box's colours, then e-folding by TAIL.
-
-    In numpy where it has values, or jax would compile for each number of stars.
-    """
-    np_or_jnp: Any = np if isinstance(x, np.ndarray) else jnp
-    (lo, hi), (blue, red) = box
-    beyond = np_or_jnp.maximum(x[:, 1] - red, 0) + np_or_jnp.maximum(blue - x[:, 1], 0)
-    return -beyond / TAIL - np_or_jnp.log((hi - lo) * (red - blue + 2 * TAIL))

@@ -27,7 +27,8 @@ from scipy.special import logsumexp
 from jaxcluster.density.keys import generator
 from jaxcluster.density.mixture import GaussianMixture
 from jaxcluster.density.stars import Stars
-from jaxcluster.field.density import LEAST, FieldDensity, average, log_uniform, stack
+from jaxcluster.field.density import LEAST, FieldDensity, average, stack
+from jaxcluster.field.floor import log_uniform
 from jaxcluster.field.gaussians import FOLDS, evaluate, refit_gaussians
 from jaxcluster.field.kernels import adaptive_kernels, to_mixture
 

@@ -1,4 +1,4 @@
-"""Gaussian mixtures in (magnitude, colour), truncated at limits in magnitude.
+"""Gaussian mixtures in (magnitude, colours), truncated at limits in magnitude.
 
     p(x) = Σ_k π_k N(x | μ_k, V_k) / Z_k,        Z_k = Φ((hi − μ_k) / σ_k) − Φ((lo − μ_k) / σ_k)
 
@@ -40,13 +40,13 @@ def inside(
 
 
 @jax.jit
-def log_density_at(x: Float[Array, "n 2"], mixture: GaussianMixture) -> Float[Array, " n"]:
+def log_density_at(x: Float[Array, "n d"], mixture: GaussianMixture) -> Float[Array, " n"]:
     """Return the mixture's log density at points without noise, its weights taken as given."""
-    noise = jnp.zeros((len(x), 2, 2), x.dtype)
+    noise = jnp.zeros((*x.shape, x.shape[1]), x.dtype)
     return log_density(x, noise, mixture.weights, mixture.means, mixture.covs)
 
 
-def evaluate(x: Float[np.ndarray, "n 2"], mixture: GaussianMixture) -> Float[np.ndarray, " n"]:
+def evaluate(x: Float[np.ndarray, "n d"], mixture: GaussianMixture) -> Float[np.ndarray, " n"]:
     """Return the density at points, as many as to `filled_up`."""
     log_p = log_density_at(jnp.asarray(_repeated(x)), filled_up(mixture))
     return np.exp(np.asarray(log_p, float)[: len(x)])
@@ -65,7 +65,7 @@ def _repeated(a) -> np.ndarray:
 
 
 def fit_gaussians(
-    x: Float[np.ndarray, "n 2"],
+    x: Float[np.ndarray, "n d"],
     limits: tuple[float, float],
     numbers: Iterable[int],
     rng: np.random.Generator,
@@ -73,7 +73,7 @@ def fit_gaussians(
     """Fit truncated mixtures of each number of Gaussians; return the one of least BIC.
 
     Args:
-        x: (magnitude, colour) of the stars, mag, all inside the limits.
+        x: (magnitude, colours) of the stars, mag, all inside the limits.
         limits: (lo, hi) of the magnitudes.
         numbers: of Gaussians, tried in order until two in a row do not improve on the best.
         rng: for the starts, three of each number; the best after a short EM goes on.
@@ -91,7 +91,8 @@ def fit_gaussians(
         first = [log_like.argmax()]
         (log_like,), parameters = _em(t[None], tuple(p[first] for p in short), bounds[None], LONG)
         parameters = tuple(p[0] for p in parameters)
-        bic = (6 * k - 1) * np.log(len(t)) - 2 * log_like
+        free = 1 + t.shape[1] + _lower(t.shape[1])[0].size  # numbers of each Gaussian
+        bic = (free * k - 1) * np.log(len(t)) - 2 * log_like
         best, worse = ((bic, parameters), 0) if bic < best[0] else (best, worse + 1)
         if worse == 2:
             break
@@ -100,7 +101,7 @@ def fit_gaussians(
 
 
 def refit_gaussians(
-    x: Float[np.ndarray, "f n 2"],
+    x: Float[np.ndarray, "f n d"],
     limits: tuple[float, float],
     mixtures: GaussianMixture,
     real: Bool[np.ndarray, "f n"],
@@ -108,7 +109,7 @@ def refit_gaussians(
     """Fit as many Gaussians to other stars of the same kind, beginning at mixtures of before.
 
     Args:
-        x: (magnitude, colour) of the stars of each fit, mag, all inside the limits.
+        x: (magnitude, colours) of the stars of each fit, mag, all inside the limits.
         limits: (lo, hi) of the magnitudes.
         mixtures: from `fit_gaussians`, one for each fit, stacked; weights need not be normalised.
         real: which stars each fit takes.
@@ -157,7 +158,7 @@ class Folds(NamedTuple):
 
 
 def fit_folds(
-    x: Float[np.ndarray, "n 2"],
+    x: Float[np.ndarray, "n d"],
     limits: tuple[float, float],
     components: int,
     rng: np.random.Generator,
@@ -165,7 +166,7 @@ def fit_folds(
     """Fit Gaussians to the stars outside each fifth of them.
 
     Args:
-        x: (magnitude, colour) of the stars, mag, all inside the limits.
+        x: (magnitude, colours) of the stars, mag, all inside the limits.
         limits: (lo, hi) of the magnitudes.
         components: number of Gaussians.
         rng: for the folds and the starts.
@@ -183,12 +184,12 @@ def _em(t, parameters: Any, limits, steps: int, real=None) -> tuple[np.ndarray, 
     """Return log likelihood and parameters of fits of Gaussians truncated at the limits.
 
     Several fits at once, the leading axis f of all, since of some hundred stars a step is a hundred
-    small operations: stars t [f, n, 2], parameters [f, k, …], limits [f, 2]. `real` [f, n] is false
+    small operations: stars t [f, n, d], parameters [f, k, …], limits [f, 2]. `real` [f, n] is false
     for stars that a fit leaves out.
     """
     ones = np.ones(t.shape[:2]) if real is None else real.astype(float)
-    x, y = t[..., 0], t[..., 1]
-    features = np.stack([x**0, x, y, x**2, x * y, y**2], -1)
+    a, b = _lower(t.shape[-1])
+    features = np.concatenate([np.ones((*t.shape[:2], 1)), t, t[..., a] * t[..., b]], -1)
     best: Any = np.full(len(t), -np.inf), tuple(np.array(p) for p in parameters)
     on = np.arange(len(t))  # fits that go on
     for _ in range(steps):
@@ -217,10 +218,12 @@ def _coefficients(weights, means, covs, limits):
     """Return ln [π N(x) / Z] of each Gaussian as a quadratic in the features."""
     p = np.linalg.inv(covs)
     slope = np.einsum("...ij,...j->...i", p, means)
-    norm = 2 * np.pi * np.sqrt(np.linalg.det(covs)) * _inside_of_each(means, covs, limits)
+    unit = (2 * np.pi) ** (0.5 * means.shape[-1])
+    norm = unit * np.sqrt(np.linalg.det(covs)) * _inside_of_each(means, covs, limits)
     constant = np.log(weights / norm) - 0.5 * (slope * means).sum(-1)
-    quadratic = -0.5 * p[..., 0, 0], -p[..., 0, 1], -0.5 * p[..., 1, 1]
-    return np.stack([constant, slope[..., 0], slope[..., 1], *quadratic], -1)
+    a, b = _lower(means.shape[-1])
+    quadratic = np.where(a == b, -0.5, -1.0) * p[..., a, b]
+    return np.concatenate([constant[..., None], slope, quadratic], -1)
 
 
 def _inside_of_each(means, covs, limits):
@@ -234,26 +237,34 @@ def _maximise(moments, weights, means, covs, limits):
     A prior of one star's worth of a small round Gaussian prevents collapse.
     """
     count = moments[..., 0] + 1e-10
-    seen = moments[..., 1:3] / count[..., None]
+    d = means.shape[-1]
+    seen = moments[..., 1 : 1 + d] / count[..., None]
     sigma = np.sqrt(covs[..., 0, 0])
     low, high = limits.T[..., None]
-    a, b = (low - means[..., 0]) / sigma, (high - means[..., 0]) / sigma
-    density_a, density_b = (np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi) for z in (a, b))
+    from_low, to_high = (low - means[..., 0]) / sigma, (high - means[..., 0]) / sigma
+    at_low, at_high = (np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi) for z in (from_low, to_high))
     norm = _inside_of_each(means, covs, limits)
-    shift = (density_a - density_b) / norm  # E z and E z² − 1 of the truncated unit normal
-    spread = (a * density_a - b * density_b) / norm
+    shift = (at_low - at_high) / norm  # E z and E z² − 1 of the truncated unit normal
+    spread = (from_low * at_low - to_high * at_high) / norm
     along = covs[..., 0] / sigma[..., None]
     offset = along * shift[..., None]
     new = seen - offset
-    second = moments[..., [3, 4, 4, 5]].reshape(*count.shape, 2, 2) / count[..., None, None]
+    a, b = _lower(d)
+    second = np.empty_like(covs)
+    second[..., a, b] = second[..., b, a] = moments[..., 1 + d :] / count[..., None]
     cov = second - _outer(seen) + _outer(offset) - _outer(along) * spread[..., None, None]
-    cov = (count[..., None, None] * cov + 0.03 * np.eye(2)) / (count + 1)[..., None, None]
+    cov = (count[..., None, None] * cov + 0.03 * np.eye(d)) / (count + 1)[..., None, None]
     values, vectors = np.linalg.eigh(cov)
     cov = (vectors * np.maximum(values, 1e-4)[..., None, :]) @ vectors.swapaxes(-1, -2)
     # further out than one width the mean and the width of what is inside are degenerate
     width = np.sqrt(cov[..., 0, 0])
     new[..., 0] = np.clip(new[..., 0], low - width, high + width)
     return count / count.sum(axis=-1, keepdims=True), new, cov
+
+
+def _lower(d: int):
+    """Rows and columns of a symmetric matrix's different entries."""
+    return np.tril_indices(d)
 
 
 def _outer(v):
@@ -267,5 +278,7 @@ def _start(t, k: int, rng):
     apart = t + 1e-6 * rng.normal(size=t.shape)  # k-means++ divides by distances
     centres, label = kmeans2(apart, k, iter=5, minit="++", rng=rng)
     count = np.bincount(label, minlength=k) + 1.0
-    covs = [np.cov(t[label == j].T) if count[j] > 4 else np.eye(2) / k for j in range(k)]
-    return count / count.sum(), centres, np.array(covs) + 0.01 * np.eye(2)
+    d = t.shape[1]
+    enough = d + 2  # stars; count has one more
+    covs = [np.cov(t[label == j].T) if count[j] > enough else np.eye(d) / k for j in range(k)]
+    return count / count.sum(), centres, np.array(covs) + 0.01 * np.eye(d)

@@ -1,6 +1,6 @@
 """Adaptive Gaussian kernels, one per star, and each star's density with itself left out.
 
-    K_j(x) = Σ_m N(x | c_jm, diag v_j) / Z_j,        v_j = (scale d_j)² (metric², 1)
+    K_j(x) = Σ_m N(x | c_jm, diag v_j) / Z_j,        v_j = (scale d_j)² (metric², 1, …)
 
 c_jm: the star and its mirror image at the nearer magnitude limit, where stars are cut off and not
 rare; Z_j: the sum's integral inside the limits; d_j: distance to the `neighbours`-th star, where
@@ -37,26 +37,31 @@ class Kernels(NamedTuple):
         neighbours: index of the stars within d_j.
     """
 
-    centres: Float[np.ndarray, "n m 2"]
-    variances: Float[np.ndarray, "n 2"]
-    without_one: Float[np.ndarray, "n 2"]
+    centres: Float[np.ndarray, "n m d"]
+    variances: Float[np.ndarray, "n d"]
+    without_one: Float[np.ndarray, "n d"]
     neighbours: Int[np.ndarray, "n k"]
 
 
 def nearest(
-    x: Float[np.ndarray, "n 2"], neighbours: int, metric: float
+    x: Float[np.ndarray, "n d"], neighbours: int, metric: float
 ) -> tuple[Float[np.ndarray, "n m"], Int[np.ndarray, "n m"]]:
     """Distances (mag of colour) and indices of each star itself and its k + 1 nearest others."""
-    scaled = x / [metric, 1.0]
+    scaled = x / _units(metric, x.shape[1])
     distance, index = KDTree(scaled).query(scaled, neighbours + 2)
     return np.asarray(distance), np.asarray(index)
 
 
-def published_kernels(x: Float[np.ndarray, "n 2"], errors2: Float[np.ndarray, "n 2"]) -> Kernels:
+def _units(metric: float, d: int) -> Float[np.ndarray, " d"]:
+    """What counts as much as 1 mag of colour, in magnitude and colours [mag]."""
+    return np.array([metric, *[1.0] * (d - 1)])
+
+
+def published_kernels(x: Float[np.ndarray, "n d"], errors2: Float[np.ndarray, "n d"]) -> Kernels:
     """Kernels of Li, Li & Shao (2025): N(x_j, diag(d_j² + σ_j²)), d_j to the 10th neighbour.
 
     Args:
-        x: (magnitude, colour) of the stars, mag.
+        x: (magnitude, colours) of the stars, mag.
         errors2: σ_j², mag².
     """
     distance, index = nearest(x, 10, 1.0)
@@ -65,7 +70,7 @@ def published_kernels(x: Float[np.ndarray, "n 2"], errors2: Float[np.ndarray, "n
 
 
 def adaptive_kernels(
-    x: Float[np.ndarray, "n 2"],
+    x: Float[np.ndarray, "n d"],
     limits: tuple[float, float],
     neighbours: int,
     metric: float,
@@ -75,7 +80,7 @@ def adaptive_kernels(
     """Return the kernels of the module's docstring.
 
     Args:
-        x: (magnitude, colour) of the stars, mag.
+        x: (magnitude, colours) of the stars, mag.
         limits: (lo, hi) of the magnitudes.
         neighbours: which neighbour sets the width.
         metric: mag in magnitude that count as 1 mag in colour.
@@ -84,28 +89,29 @@ def adaptive_kernels(
     """
     distance, index = nearest(x, neighbours, metric) if near is None else near
     width = scale * np.maximum(distance[:, neighbours : neighbours + 2], NARROWEST)
-    used, without_one = ((width[:, i, None] * [metric, 1.0]) ** 2 for i in (0, 1))
+    units = _units(metric, x.shape[1])
+    used, without_one = ((width[:, i, None] * units) ** 2 for i in (0, 1))
     lo, hi = limits
     edge = np.where(x[:, 0] < 0.5 * (lo + hi), lo, hi)
-    image = np.stack([2 * edge - x[:, 0], x[:, 1]], axis=-1)
+    image = np.column_stack([2 * edge - x[:, 0], x[:, 1:]])
     return Kernels(np.stack([x, image], 1), used, without_one, index[:, 1 : neighbours + 1])
 
 
 def to_mixture(kernels: Kernels, limits: tuple[float, float]) -> GaussianMixture:
     """Return Σ_j K_j / n, which integrates to 1 inside the limits."""
-    n, m, _ = kernels.centres.shape
+    n, m, d = kernels.centres.shape
     norm = inside(kernels.centres[..., 0], kernels.variances[:, :1], limits).sum(1)
-    covs = kernels.variances[:, :, None] * np.eye(2)
+    covs = kernels.variances[:, :, None] * np.eye(d)
     return GaussianMixture(
         weights=as_array(np.repeat(1 / n / norm, m)),
-        means=as_array(kernels.centres.reshape(-1, 2)),
+        means=as_array(kernels.centres.reshape(-1, d)),
         covs=as_array(np.repeat(covs, m, axis=0)),
     )
 
 
 def leave_one_out(
     kernels: Kernels,
-    x: Float[np.ndarray, "n 2"],
+    x: Float[np.ndarray, "n d"],
     limits: tuple[float, float],
 ) -> Float[np.ndarray, " n"]:
     """Return Σ_{j≠i} K_j(x_i) / (n − 1) of each star i, K_j as wide as if i did not exist.
@@ -126,15 +132,15 @@ def leave_one_out(
 
 
 def _each(x, centres, variances, limits):
-    """Return K_j(x) for x [n, k, 2], j = 0 … n − 1."""
+    """Return K_j(x) for x [n, k, d], j = 0 … n − 1."""
     norm = inside(centres[..., 0], variances[:, :1], limits).sum(1)
     d2 = (x[:, :, None] - centres[:, None]) ** 2 / variances[:, None, None]
-    peak = 1 / (2 * np.pi * np.sqrt(variances.prod(1)) * norm)
+    peak = 1 / ((2 * np.pi) ** (0.5 * x.shape[2]) * np.sqrt(variances.prod(1)) * norm)
     return peak[:, None] * np.exp(-0.5 * d2.sum(-1)).sum(-1)
 
 
 def choose_widths(
-    x: Float[np.ndarray, "n 2"],
+    x: Float[np.ndarray, "n d"],
     limits: tuple[float, float],
     uniform: Float[np.ndarray, " n"],
 ) -> tuple[int, float, float]:
@@ -144,7 +150,7 @@ def choose_widths(
     of trying all 80.
 
     Args:
-        x: (magnitude, colour) of the stars, mag.
+        x: (magnitude, colours) of the stars, mag.
         limits: (lo, hi) of the magnitudes.
         uniform: the floor's density at each star, mag⁻²; it has one star's weight.
     """

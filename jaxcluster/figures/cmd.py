@@ -32,7 +32,7 @@ SHARES = (0.95, 0.8, 0.5, 0.2)  # of field stars inside the contours
 
 
 def cmd_figure(result: BayesFactor, credit: str | None = None) -> Figure:
-    """Stars by membership over the field's density, with the posterior's isochrones.
+    """Stars by membership over the field's density, with the posterior's isochrones, by colour.
 
     Isochrones (where the cluster is a `PopulationDensity`): of the likeliest posterior draw, of 20
     draws, and of pairs of equal stars, 0.75 mag brighter than the likeliest. Error bars at the
@@ -43,16 +43,47 @@ def cmd_figure(result: BayesFactor, credit: str | None = None) -> Figure:
         credit: line at the bottom; by default that of Gaia where the bands are Gaia's.
     """
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
     stars, limits = result.stars, result.limits
-    magnitude, colour = np.asarray(stars.x[:, 0]), np.asarray(stars.x[:, 1])
+    colours = stars.columns[1:]
+    figure = Figure(figsize=(6.4 + 4.8 * (len(colours) - 1), 7.6), layout="constrained")
+    axes = figure.subplots(1, len(colours), sharey=True, squeeze=False)[0]
+    lines = _lines(result)
+    drawn = [_draw_diagram(ax, result, number, lines) for number, ax in enumerate(axes, 1)]
+    points, handles = drawn[0]
+    figure.colorbar(points, ax=axes, label="membership probability", aspect=35, pad=0.02)
+    pad = 0.03 * (limits[1] - limits[0])
+    axes[0].set_ylim(limits[1] + pad, limits[0] - pad)
+    axes[0].set_ylabel(axis_label(stars.columns[0]))
+    if len(colours) == 1:
+        axes[0].set_title(result.verdict, fontsize=10)
+    else:
+        figure.suptitle(result.verdict, fontsize=10)
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    draw_credit(figure, stars.columns, credit)
+    return figure
+
+
+def _lines(result: BayesFactor) -> list[np.ndarray]:
+    """Isochrones of some draws and, last, of the likeliest; none where there is no population."""
+    if (line_of := sequence(result)) is None:
+        return []
+    draws = {name: values.ravel() for name, values in result.posterior.scalars.items()}
+    n = len(next(iter(draws.values())))
+    some = np.linspace(0, n - 1, min(n, N_DRAWS)).astype(int)
+    drawn = [line_of({name: values[i] for name, values in draws.items()}) for i in some]
+    return [*drawn, line_of(result.posterior.likeliest)]
+
+
+def _draw_diagram(ax, result, number, lines):
+    """Draw magnitude against one of the colours; return its points and what the legend shows."""
+    from matplotlib.lines import Line2D
+
+    stars = result.stars
+    magnitude, colour = np.asarray(stars.x[:, 0]), np.asarray(stars.x[:, number])
     width = max(float(np.ptp(colour)), 0.5)
     edges = (colour.min() - 0.16 * width, colour.max() + 0.06 * width)
-
-    figure = Figure(figsize=(6.4, 7.6), layout="constrained")
-    ax = figure.add_subplot()
-    handles = [*_draw_field(ax, result, edges)]
+    handles = [*_draw_field(ax, result, number, edges)]
     membership = np.asarray(result.members["membership"])
     order = np.argsort(membership)
     points = ax.scatter(
@@ -67,39 +98,28 @@ def cmd_figure(result: BayesFactor, credit: str | None = None) -> Figure:
         edgecolors="0.3",
         zorder=2,
     )
-    figure.colorbar(points, ax=ax, label="membership probability", aspect=35, pad=0.02)
-    _draw_errors(ax, stars, edges[0] + 0.06 * width)
-
-    if (line_of := sequence(result)) is not None:
-        draws = {name: values.ravel() for name, values in result.posterior.scalars.items()}
-        n = len(next(iter(draws.values())))
-        for i in np.linspace(0, n - 1, min(n, N_DRAWS)).astype(int):
-            line = line_of({name: values[i] for name, values in draws.items()})
-            ax.plot(line[:, 1], line[:, 0], color=LINE, lw=0.6, alpha=0.25, zorder=3)
-        line = line_of(result.posterior.likeliest)
-        ax.plot(line[:, 1], line[:, 0], color=LINE, lw=1.3, zorder=4)
-        ax.plot(line[:, 1], line[:, 0] - EQUAL_PAIR, color=LINE, lw=1.0, ls="--", zorder=4)
+    _draw_errors(ax, stars, number, edges[0] + 0.06 * width)
+    if lines:
+        *drawn, likeliest = lines
+        for line in drawn:
+            ax.plot(line[:, number], line[:, 0], color=LINE, lw=0.6, alpha=0.25, zorder=3)
+        x, y = likeliest[:, number], likeliest[:, 0]
+        ax.plot(x, y, color=LINE, lw=1.3, zorder=4)
+        ax.plot(x, y - EQUAL_PAIR, color=LINE, lw=1.0, ls="--", zorder=4)
         handles += [
             Line2D([], [], color=LINE, lw=1.3, label="isochrone, likeliest draw"),
             Line2D([], [], color=LINE, lw=0.6, alpha=0.5, label="posterior draws"),
             Line2D([], [], color=LINE, lw=1.0, ls="--", label="equal-mass binaries"),
         ]
-    for limit in limits:
+    for limit in result.limits:
         ax.axhline(limit, color="0.2", lw=0.9, ls=":")
     handles.append(Line2D([], [], color="0.2", lw=0.9, ls=":", label="magnitude limits"))
-
-    pad = 0.03 * (limits[1] - limits[0])
     ax.set_xlim(*edges)
-    ax.set_ylim(limits[1] + pad, limits[0] - pad)
-    ax.set_ylabel(axis_label(stars.columns[0]))
-    ax.set_xlabel(axis_label(stars.columns[1]))
-    ax.set_title(result.verdict, fontsize=10)
-    figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=8, frameon=False)
-    draw_credit(figure, stars.columns, credit)
-    return figure
+    ax.set_xlabel(axis_label(stars.columns[number]))
+    return points, handles
 
 
-def _draw_field(ax, result, edges):
+def _draw_field(ax, result, number, edges):
     """Draw contours that hold given shares of the field; return what the legend shows of them."""
     from matplotlib.lines import Line2D
 
@@ -107,7 +127,8 @@ def _draw_field(ax, result, edges):
     grid = np.stack(np.meshgrid(magnitude, colour, indexing="ij"), axis=-1)
     points = grid.reshape(-1, 2)
     noise = np.zeros((len(points), 2, 2))
-    log_density = result.field(Stars(points, noise, result.stars.columns))
+    columns = result.stars.columns[0], result.stars.columns[number]
+    log_density = result.field.marginal(number)(Stars(points, noise, columns))
     density = np.exp(np.asarray(log_density, float)).reshape(grid.shape[:2])
     sorted_ = np.sort(density, axis=None)[::-1]
     held = np.cumsum(sorted_)
@@ -118,7 +139,7 @@ def _draw_field(ax, result, edges):
     return [Line2D([], [], color=FIELD, lw=0.8, label=f"{shares} % of the field")]
 
 
-def _draw_errors(ax, stars, where):
+def _draw_errors(ax, stars, number, where):
     magnitude = np.asarray(stars.x[:, 0])
     errors = np.sqrt(np.diagonal(np.asarray(stars.noise), axis1=1, axis2=2))
     groups = np.array_split(np.argsort(magnitude), min(5, len(stars)))
@@ -126,7 +147,7 @@ def _draw_errors(ax, stars, where):
     ax.errorbar(
         np.full(len(typical), where),
         typical[:, 0],
-        xerr=typical[:, 2],
+        xerr=typical[:, 1 + number],
         yerr=typical[:, 1],
         fmt="none",
         ecolor="black",
@@ -145,8 +166,8 @@ def _draw_errors(ax, stars, where):
 
 def sequence(
     result: BayesFactor,
-) -> Callable[[Mapping[str, Any]], Float[np.ndarray, "e 2"]] | None:
-    """Return parameters → (magnitude, colour) of single stars, NaN where no line is to be drawn.
+) -> Callable[[Mapping[str, Any]], Float[np.ndarray, "e d"]] | None:
+    """Return parameters → (magnitude, colours) of single stars, NaN where no line is to be drawn.
 
     None where the cluster is not a stellar population.
     """
@@ -160,7 +181,7 @@ def sequence(
         found = compiled(parameters)
         points = np.asarray(found.magnitudes) @ matrix.T
         mass = np.asarray(found.initial_mass)
-        length = np.hypot(np.diff(points[:, 0]) / 4, np.diff(points[:, 1]))
+        length = np.linalg.norm(np.diff(points, axis=0) / [4.0, *[1.0] * (len(matrix) - 1)], axis=1)
         empty = (length > JUMP) & (np.diff(mass) < EMPTY * length * mass[1:])
         return np.insert(points, np.flatnonzero(empty) + 1, np.nan, axis=0)
 

@@ -17,7 +17,7 @@ MOST = 4.0  # standard deviations of the colour scale
 
 
 def fit_figure(result: BayesFactor, credit: str | None = None) -> Figure:
-    """Cells of the diagram that expect the same number of stars, by how many they have.
+    """Cells of the (first) diagram that expect the same number of stars, by how many they have.
 
     Args:
         result: from `bayes_factor`, with a `goodness`.
@@ -28,7 +28,7 @@ def fit_figure(result: BayesFactor, credit: str | None = None) -> Figure:
 
     fit, stars = result.goodness, result.stars
     assert fit is not None
-    magnitude, colour = np.asarray(stars.x).T
+    magnitude, colour = np.asarray(stars.x)[:, :2].T
     figure = Figure(figsize=(6.4, 7.0), layout="constrained")
     ax = figure.add_subplot()
     corners = [_corners(cell) for cell in fit.cells]

@@ -2,7 +2,7 @@
 
 Of a draw θ of the posterior, stars are drawn from cluster + field, ten for each of the sample and
 5000 at least. They part the diagram into K cells that expect as many stars each: strips of
-magnitude, each cut in colour. Then
+magnitude, each cut in the (first) colour. Then
 
     T(θ) = Σ_k (O_k − N/K)² / (N/K)
 
@@ -79,7 +79,7 @@ def goodness_of_fit(
         found: populations of draws of the posterior.
         rng: for predictions.
     """
-    x = np.asarray(stars.x, float)
+    x = np.asarray(stars.x, float)[:, :2]
     if len(x) < 4 * EXPECTED:
         return None
     across = min(int(math.sqrt(len(x) / EXPECTED)), MOST_CELLS)
@@ -116,7 +116,7 @@ def _predicted(
     members = round(number * float(found.share[draw]))
     cluster = jax.tree.map(lambda a: a[draw], found.cluster)
     drawn = cluster.sample(members, noise_at, rng), field.sample(number - members, rng)
-    return np.concatenate(drawn)
+    return np.concatenate(drawn)[:, :2]
 
 
 class Parted(NamedTuple):
