@@ -29,8 +29,9 @@ Live = Annotated[
 Columns = Annotated[
     str,
     typer.Option(
-        help="What to read of the table: magnitude and colour, G,BP-RP or Ks,J-Ks, or bands that "
-        "the isochrones of --grid have, PS_g,PS_g-PS_i."
+        help="What to read of the table: a magnitude and colours, G,BP-RP or Ks,J-Ks or "
+        "G,BP-RP,J-Ks, or bands that the isochrones of --grid have, PS_g,PS_g-PS_i. Stars that "
+        "lack one are left out of sample and field."
     ),
 ]
 ColumnNames = Annotated[

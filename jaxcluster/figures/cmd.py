@@ -55,10 +55,8 @@ def cmd_figure(result: BayesFactor, credit: str | None = None) -> Figure:
     pad = 0.03 * (limits[1] - limits[0])
     axes[0].set_ylim(limits[1] + pad, limits[0] - pad)
     axes[0].set_ylabel(axis_label(stars.columns[0]))
-    if len(colours) == 1:
-        axes[0].set_title(result.verdict, fontsize=10)
-    else:
-        figure.suptitle(result.verdict, fontsize=10)
+    alone = len(colours) == 1
+    axes[0].set_title(result.verdict, fontsize=10, loc="center" if alone else "left")
     figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=8, frameon=False)
     draw_credit(figure, stars.columns, credit)
     return figure
