@@ -311,14 +311,8 @@ def test_line_breaks_at_the_helium_flash_only(result):
 
 def test_contours_hold_their_shares(result):
     ax = Figure().add_subplot()
-    plot._draw_field(ax, result, (-0.5, 3.0))
-    rng = np.random.default_rng(4)
-    kernels = result.field.kernels
-    weights = np.asarray(kernels.weights)
-    pick = rng.choice(len(weights), size=6000, p=weights / weights.sum())
-    root = np.linalg.cholesky(np.asarray(kernels.covs))[pick]
-    x = np.asarray(kernels.means)[pick] + (root @ rng.normal(size=(6000, 2, 1)))[..., 0]
-    x = x[(x[:, 0] > LIMITS[0]) & (x[:, 0] < LIMITS[1])]
+    plot._draw_field(ax, result, 1, (-0.5, 3.0))
+    x = result.field.sample(6000, np.random.default_rng(4))
     density = np.exp(np.asarray(result.field(stars_at(x))))
     (contours,) = (c for c in ax.collections if hasattr(c, "levels"))
     shares = [(density > level).mean() for level in contours.levels]
