@@ -80,6 +80,7 @@ def test_a_wrong_distance_is_told_and_where(field, populations):
     assert fit.p_value < 1e-6
     assert fit.misplaced > 0.1
     assert f"p = {fit.p_value:.1g}" in fit.flag(COLUMNS)
+    assert fit.flag((*COLUMNS, "J-Ks")) == fit.flag(COLUMNS)
     # the numbers of the cell that it names
     worst, x = fit.cells[0], np.asarray(stars.x)
     inside = [
@@ -89,6 +90,16 @@ def test_a_wrong_distance_is_told_and_where(field, populations):
     assert np.logical_and(*inside).sum() == pytest.approx(worst.found, abs=1)
     assert sum(cell.found for cell in fit.cells) == len(stars)
     assert fit.cells[0].expected * len(fit.cells) == pytest.approx(len(stars))
+
+
+def test_a_population_that_the_limits_hide(field, populations):
+    """Posteriors of fields alone have some: the sample is then field."""
+    _, hidden = populations(-20.0)
+    rng = np.random.default_rng(4)
+    x = field.sample(200, rng)
+    x = x[np.argsort(x[:, 0])]
+    fit = goodness_of_fit(jc.Stars(x, noise_at(x[:, 0]), COLUMNS), field, hidden, rng)
+    assert fit.p_value > 0.01
 
 
 def test_few_stars_are_not_judged(field, populations):
