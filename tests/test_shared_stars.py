@@ -87,7 +87,7 @@ def test_what_is_odd_is_in_the_result(found):
     assert flag.startswith("8 of 47 stars")
     assert result.summary()["input_flag"] == flag
     assert flag not in (result.summary()["field_flag"] or "")
-    assert "input flagged" in result.verdict
+    assert "flagged: input" in result.verdict
 
 
 @pytest.mark.parametrize("none", ["masked", 0, "empty"])

@@ -149,15 +149,20 @@ class BayesFactor(Sampled):
 
     @property
     def verdict(self) -> str:
-        """The Bayes factor (error of sampler and field), numbers of stars, a flag of the field."""
+        """The Bayes factor (error of sampler and field), numbers of stars, what has a flag."""
         words = f"{len(self.stars)} stars, {self.n_members} with P > 0.5"
-        words += "; input flagged" if self.oddities else ""
-        words += "; field density flagged" if self._field_flags else ""
-        words += "; prior flagged" if self.posterior.prior_flag else ""
-        words += "; fit flagged" if self.fit_flag else ""
+        flags = {
+            "input": self.oddities,
+            "field density": self._field_flags,
+            "prior": self.posterior.prior_flag,
+            "modes": self._modes_flag,
+            "fit": self.fit_flag,
+            "evidence": self.log10_bayes_factor is not None and self.posterior.flags,
+        }
+        if told := [name for name, flag in flags.items() if flag]:
+            words += f"; flagged: {', '.join(told)}"
         if self.log10_bayes_factor is None:
             return f"{words}; no evidence from this sampler"
-        words += "; evidence flagged" if self.posterior.flags else ""
         error = self.log10_bayes_factor_total_error
         return f"log₁₀ BF = {self.log10_bayes_factor:.1f} ± {error:.1f}; {words}"
 
