@@ -13,6 +13,7 @@ from jaxcluster.inference.compile import Stopwatch
 from jaxcluster.inference.ends import at_ends
 from jaxcluster.inference.flat import Described, Flat
 from jaxcluster.inference.model import describe_sites
+from jaxcluster.inference.modes import several_modes
 from jaxcluster.inference.posterior import Posterior, versions
 
 PIECE = 250  # draws
@@ -89,6 +90,7 @@ def finish(
     data["posterior"].attrs.update(
         record,
         prior_flag="; ".join(at_ends(flat.prior, draws.parameters)),
+        modes_flag="; ".join(several_modes(draws.parameters)),
         **watch.record(),
         resumed_seconds=watch.resumed,
         priors=str(describe_sites(flat.prior)),

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxcluster.inference.modes import several_modes
-
 Progress = Callable[[str], None]
 MEASURES = ("information", "ess", "insertion_rank_p", "tail_index", "disagreement")  # of evidences
 LEAST_P = 1e-3  # of insertion ranks
@@ -103,7 +101,7 @@ class Posterior:
     @property
     def modes_flag(self) -> str | None:
         """Of which parameters the posterior has several modes, see `several_modes`."""
-        return "; ".join(several_modes(self.scalars)) or None
+        return self.record.get("modes_flag") or None
 
     @property
     def draws(self) -> dict[str, np.ndarray]:

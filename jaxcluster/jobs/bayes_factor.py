@@ -63,9 +63,9 @@ def bayes_factor(
     """Bayes factor of cluster + field against field alone, with posterior and members.
 
     Args:
-        sample: the candidate's stars: a table or its path, or `Stars` of (magnitude, colour).
+        sample: the candidate's stars: a table or its path, or `Stars` of (magnitude, colours).
         field: field stars of the same kind, best from outside the sample.
-        columns: magnitude and colour to read from tables.
+        columns: magnitude and colours to read from tables.
         names: see `from_table`, as the next three.
         colour_error_floor: least error of colours [mag].
         max_ruwe: of tables' stars.

@@ -105,18 +105,26 @@ class BayesFactor(Sampled):
         return int((np.asarray(self.members["membership"]) > 0.5).sum())
 
     @property
-    def flags(self) -> list[str]:
-        """What speaks against sample, field, its density, prior, posterior, fit or evidence."""
-        posterior = self.posterior
-        of_it = [posterior.prior_flag, self._modes_flag, self.fit_flag]
-        told = [flag for flag in of_it if flag is not None]
-        return [*self.oddities, *self._field_flags, *told, *posterior.flags]
+    def flagged(self) -> dict[str, list[str]]:
+        """What speaks against sample and field, the field's density, the prior, …, by what it is.
+
+        Of a field without a cluster several modes are no matter.
+        """
+        posterior, value = self.posterior, self.log10_bayes_factor
+        modes = None if value is not None and value < 0.0 else posterior.modes_flag
+        return {
+            "input": list(self.oddities),
+            "field": self._field_flags,
+            "prior": [posterior.prior_flag] if posterior.prior_flag else [],
+            "modes": [modes] if modes else [],
+            "fit": [self.fit_flag] if self.fit_flag else [],
+            "sampling": posterior.flags,
+        }
 
     @property
-    def _modes_flag(self) -> str | None:
-        """That of the posterior, where there may be a cluster."""
-        none = self.log10_bayes_factor is not None and self.log10_bayes_factor < 0.0
-        return None if none else self.posterior.modes_flag
+    def flags(self) -> list[str]:
+        """All of `flagged`."""
+        return [flag for said in self.flagged.values() for flag in said]
 
     @property
     def fit_flag(self) -> str | None:
@@ -151,15 +159,7 @@ class BayesFactor(Sampled):
     def verdict(self) -> str:
         """The Bayes factor (error of sampler and field), numbers of stars, what has a flag."""
         words = f"{len(self.stars)} stars, {self.n_members} with P > 0.5"
-        flags = {
-            "input": self.oddities,
-            "field density": self._field_flags,
-            "prior": self.posterior.prior_flag,
-            "modes": self._modes_flag,
-            "fit": self.fit_flag,
-            "evidence": self.log10_bayes_factor is not None and self.posterior.flags,
-        }
-        if told := [name for name, flag in flags.items() if flag]:
+        if told := [name for name, said in self.flagged.items() if said]:
             words += f"; flagged: {', '.join(told)}"
         if self.log10_bayes_factor is None:
             return f"{words}; no evidence from this sampler"
@@ -204,7 +204,7 @@ class BayesFactor(Sampled):
             "log10_bayes_factor_field_error": self.log10_bayes_factor_field_error,
             "log10_bayes_factor_field_bias": self.log10_bayes_factor_field_bias,
             **posterior.summary(),
-            "modes_flag": self._modes_flag,
+            **{f"{name}_flag": "; ".join(said) or None for name, said in self.flagged.items()},
             "derived": parameter_table(derive(posterior.draws)),
             "units": self.units,
             "log_evidence_field": self.log_evidence_field,
@@ -214,9 +214,6 @@ class BayesFactor(Sampled):
             "limits": list(self.limits),
             "n_members": self.n_members,
             "n_field": self.field.n_field,
-            "input_flag": "; ".join(self.oddities) or None,
-            "field_flag": "; ".join(self._field_flags) or None,
-            "fit_flag": self.fit_flag,
             "fit_p_value": None if self.goodness is None else self.goodness.p_value,
             "fit_misplaced": None if self.goodness is None else self.goodness.misplaced,
             "field_gap": self.mismatch.gap,

@@ -210,7 +210,8 @@ def _found(result: BayesFactor, parameters: Sequence[str]) -> dict[str, Any]:
         quantiles = known.get(name, {})
         row |= {f"{name}_{q}": quantiles.get(q) for q in QUANTILES}
     row["method"], row["parallax"] = summary["method"], summary["parallax"]
-    row["flags"] = "; ".join(result.flags) or None
+    said = [f"{name}: {flag}" for name, every in result.flagged.items() for flag in every]
+    row["flags"] = "; ".join(said) or None
     row["versions"] = json.dumps(summary["versions"])
     table, membership = result.members, np.asarray(result.members["membership"], float)
     order = np.argsort(-membership, kind="stable")
