@@ -6,7 +6,7 @@
     python -m benchmarks.evidence.weak reference LIVE [NAME ...]    nested sampling on any of these
 
 SEEDS is how many, or the first and last (20-29). Names are those below; `weak` and `null`, 100
-simulated stars, are candidates too.
+simulated stars, are candidates too, as are `Berkeley_20` and `NGC2420` as `batch` has them.
 
 Targets, in a box of half side H = 10: two Gaussians of width 1 at ∓5, the second with 30 % and
 narrower by a factor in some of the dimensions; a slab with a spike of σ = 0.03 H that has 90 %; a
@@ -38,8 +38,11 @@ import jaxcluster as jc
 from benchmarks.evidence.main import LIMITS
 from benchmarks.robustness.main import select
 from benchmarks.shared import between, header, keep_compiled
+from benchmarks.validation.main import clusters
+from jaxcluster.catalogue.candidates import read_candidates
 from jaxcluster.inference.importance import NotConvergedError
 from jaxcluster.jobs.model_files import load_model
+from jaxcluster.jobs.vet import key_of
 from jaxcluster.population.simulate import TRUTH, simulate_pair
 
 D, H = 8, 10.0
@@ -143,6 +146,7 @@ NULLS = {f"null {i}": (300 + i, 0) for i in range(10)}
 SIMULATED = {**WEAK, **NULLS, "weak": (102, 17), "null": (100, 0)}  # key, expected members of 100
 REAL = ("Haffner_6", "NGC2509", "NGC3293", "NGC6649", "NGC6834")
 SELECTED = 18  # stars of 100
+WHOLE = {"Berkeley_20": True, "NGC2420": False}  # clusters as `batch` has them; with parallaxes?
 
 
 def simulated(name: str) -> tuple[Table, Table]:
@@ -167,8 +171,31 @@ def complete(table: Table) -> Table:
     return table[(magnitude > LIMITS[0]) & (magnitude < LIMITS[1]) & np.isfinite(colour)]
 
 
+class Built(Exception):
+    """Carries the model that `bayes_factor` would have sampled."""
+
+
+def whole(name: str) -> jc.Model:
+    """One of `WHOLE`, by the selection, limits, field density and parallaxes of `batch`."""
+
+    def stop(model, **_):
+        raise Built(model)
+
+    listed = Table.from_pandas(clusters())
+    one = read_candidates(listed[listed["candidate"] == name])[0]
+    chosen, parallax = one.cut(), WHOLE[name] and one.parallax_window
+    key = key_of(name, 0)
+    try:
+        jc.bayes_factor(chosen.sample, chosen.field, key=key, parallax=parallax, sampler=stop)
+    except Built as built:
+        return built.args[0]
+    raise AssertionError("bayes_factor calls its sampler")
+
+
 def candidate(name: str) -> jc.Model:
-    """One of `SIMULATED` or `REAL`."""
+    """One of `SIMULATED`, `REAL` or `WHOLE`."""
+    if name in WHOLE:
+        return whole(name)
     sample, field = real(name) if name in REAL else simulated(name)
     stars = between(jc.from_table(sample), LIMITS)
     density = jc.fit_field(jc.from_table(field), LIMITS, n_stars=len(stars), key=jax.random.key(0))

@@ -122,6 +122,7 @@ def importance(
         confirm_nulls=confirm_nulls,
     )
     evaluate.keep(kept)
+    scales = flat.scales(prior.unravel(first[0]))
     searches: list[Search] = []
     estimates: list[Estimate] = []
     all_draws = Draws(evaluate, prior, BATCH)
@@ -135,7 +136,7 @@ def importance(
         ):
             stage = f"search {len(searches) + 1}"
             pool = Draws(evaluate.rough, prior, FIRST)
-            searches.append(search(pool, evaluate.gradient, rng, say))
+            searches.append(search(pool, evaluate.gradient, scales, rng, say))
             if model.rough is None:
                 all_draws.join(pool)
             else:  # the search's own draws have another likelihood

@@ -22,7 +22,7 @@ from numpyro.distributions import (
     Normal,
     constraints,
 )
-from numpyro.distributions.transforms import AffineTransform, biject_to
+from numpyro.distributions.transforms import AffineTransform, ExpTransform, biject_to
 
 
 class Interval(NamedTuple):
@@ -96,3 +96,9 @@ def bijection(distribution: Distribution, again: Distribution) -> Any:
         distribution = distribution.base_dist
     kind = LogInterval if isinstance(distribution, LogUniform) else Interval
     return kind(entries.lower_bound, entries.upper_bound)
+
+
+def has_decades(to_support: Any) -> bool:
+    """Whether a bijection's values are positive and equal steps are equal factors: of a scale."""
+    to_support = getattr(to_support, "base_transform", to_support)  # of a site with many entries
+    return isinstance(to_support, LogInterval | ExpTransform)

@@ -42,6 +42,8 @@ SPREAD = 400  # effective ones that climbs start from
 # Climbs, the steps after which fewer go on, and the first step where the prior is about 1 wide:
 RACE = ((192, 8, 0.2), (40, 30, 0.2), (12, 100, 0.1))  # from the prior
 CREST = ((40, 20, 0.05), (12, 80, 0.05))  # from lines through pairs of ends
+SHARP = ((48, 20, 0.03), (12, 150, 0.03))  # from there, where a scale of the model is small
+SMALL = 0.45  # of the prior of a scale
 PARENTS, BEYOND = 8, 1.0  # ends that make pairs; how far lines go on, in distances of the two
 ROUNDS, RISE = (2, 6), 1.0  # of those climbs; nats by which another round must be higher
 ROOT = 0.5  # power of L
@@ -130,6 +132,23 @@ def between(ends: Float[np.ndarray, "m d"], n: int, rng) -> Float[np.ndarray, "n
     other = (one + rng.integers(1, len(ends), size=n)) % len(ends)
     where = rng.uniform(-BEYOND, 1.0 + BEYOND, size=(n, 1))
     return ends[one] + where * (ends[other] - ends[one])
+
+
+def sharpened(
+    places: Float[np.ndarray, "n d"], small: Float[np.ndarray, "m k"], scales: list[int], rng
+) -> Float[np.ndarray, "n d"]:
+    """Places where one of the scales is small, another one each time.
+
+    Args:
+        places: rows.
+        small: values of the k scales to take from.
+        scales: their coordinates.
+        rng: for the choice.
+    """
+    places, one = places.copy(), rng.integers(len(scales), size=len(places))
+    value = small[rng.integers(len(small), size=len(places)), one]
+    places[np.arange(len(places)), np.asarray(scales)[one]] = value
+    return places
 
 
 def race(
@@ -222,12 +241,13 @@ class Search(NamedTuple):
     powers: list[float]  # of L, of each batch
 
 
-def search(draws: Draws, gradient: Gradient, rng, say) -> Search:
+def search(draws: Draws, gradient: Gradient, scales: list[int], rng, say) -> Search:
     """Add to draws from the prior until they reach the posterior.
 
     Args:
         draws: from the prior.
         gradient: log posterior and its gradient at rows.
+        scales: coordinates that are scales of the model, `Flat.scales`.
         rng: for all draws.
         say: called with a line of text after each batch.
     """
@@ -237,6 +257,7 @@ def search(draws: Draws, gradient: Gradient, rng, say) -> Search:
         return log_prior + log_likelihood
 
     say(f"{RACE[0][0]} climbs by gradient from the prior")
+    small = np.sort(draws.z[:, scales], axis=0)[: int(SMALL * len(draws.z))]
     first = starts(draws, power(draws, SPREAD), RACE[0][0], rng)
     ends, heights = race(gradient, height, first, RACE)
     for number in range(ROUNDS[1]):
@@ -244,8 +265,12 @@ def search(draws: Draws, gradient: Gradient, rng, say) -> Search:
         if len(parents) < 2:
             break
         say(f"{CREST[0][0]} climbs from between {len(parents)} ends, the highest {highest:.1f}")
-        more = race(gradient, height, between(parents, CREST[0][0], rng), CREST)
-        ends, heights = np.concatenate([ends, more[0]]), np.concatenate([heights, more[1]])
+        more = [race(gradient, height, between(parents, CREST[0][0], rng), CREST)]
+        if scales:
+            sharp = sharpened(between(parents, SHARP[0][0], rng), small, scales, rng)
+            more.append(race(gradient, height, sharp, SHARP))
+        ends = np.concatenate([ends, *(one for one, _ in more)])
+        heights = np.concatenate([heights, *(one for _, one in more)])
         order = np.argsort(-heights, kind="stable")
         ends, heights = ends[order], heights[order]
         if number + 1 >= ROUNDS[0] and heights[0] < highest + RISE:
