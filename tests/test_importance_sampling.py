@@ -31,6 +31,7 @@ from jaxcluster.inference.search import (
     about,
     between,
     different,
+    sharpened,
     summits,
     temper,
 )
@@ -394,6 +395,30 @@ def test_different_ends_and_places_between_them():
     np.testing.assert_allclose(places[:, 1], 2.0 * places[:, 0])
     assert -BEYOND <= places[:, 0].min() < 0.05 - BEYOND
     assert 0.95 + BEYOND < places[:, 0].max() <= 1.0 + BEYOND
+
+
+def test_climbs_begin_where_one_of_the_scales_is_small():
+    prior = {
+        "a": dist.Normal(0.0, 1.0),
+        "jitter": dist.LogUniform(1e-3, 1.0),
+        "share": dist.Uniform(0.0, 1.0),
+        "spread": dist.HalfNormal(jnp.ones(2)).to_event(1),
+    }
+
+    def terms(p):
+        return -(p["a"] ** 2 + p["share"] + p["jitter"] + p["spread"].sum())[None]
+
+    flat = Flat(jc.Model.from_likelihood(prior, terms))
+    scales = flat.scales(flat.draw(jax.random.key(0)))
+    assert scales == [1, 3, 4]
+    places = np.random.default_rng(0).normal(size=(300, 5))
+    small = np.array([[-3.0, -4.0, -5.0], [-3.5, -4.5, -5.5]])
+    found = sharpened(places, small, scales, np.random.default_rng(1))
+    row, column = np.nonzero(found != places)
+    np.testing.assert_array_equal(row, np.arange(300))  # one of each, never another coordinate
+    assert set(column) == set(scales)
+    for number, scale in enumerate(scales):
+        assert set(found[row[column == scale], scale]) == set(small[:, number])
 
 
 def test_gradients_of_any_number_of_rows_and_none_that_is_not_finite():

@@ -12,6 +12,7 @@ from scipy.stats import norm, truncnorm
 import jaxcluster as jc
 from jaxcluster.catalogue.candidates import Given, read_candidates
 from jaxcluster.catalogue.windows import ParallaxWindow
+from jaxcluster.catalogue.zero_point import zero_points
 from jaxcluster.field.parallax import fit_parallaxes
 from jaxcluster.jobs.parallaxes import CORRECTED, ZERO_POINT, distance_modulus, told_of_parallaxes
 from jaxcluster.population.parallax import expected_parallax, log_parallax
@@ -135,6 +136,58 @@ def test_likelihood_of_each_star_where_the_window_is_known():
     table["parallax"][0] = 2.0
     with pytest.raises(ValueError, match="1 of 60 stars of the sample are not within 3 σ of 1 mas"):
         told_of_parallaxes(build, sample, field, WINDOW, None)
+
+
+def dr3(table):
+    """The table with what Gaia's zero point depends on, of sources of many colours and places."""
+    rng, table = np.random.default_rng(3), table.copy()
+    table["nu_eff_used_in_astrometry"] = rng.uniform(1.2, 1.8, len(table))
+    table["pseudocolour"] = np.full(len(table), np.nan)
+    table["ecl_lat"] = rng.uniform(-90.0, 90.0, len(table))
+    return table
+
+
+def test_the_zero_point_of_each_star_is_subtracted_where_it_is_known():
+    sample, field = tables()
+    sample, field, build = dr3(sample), dr3(field), jc.load_model("mimo_cmd")
+    expected = np.asarray(zero_points(sample))
+    assert expected[0] != expected[1]
+    sample["nu_eff_used_in_astrometry"][:2] = np.nan  # neither five parameters nor six
+    expected[:2] = np.nanmedian(expected[2:])
+    for window in (WINDOW, None):
+        plain = told_of_parallaxes(build, *map(given, tables()), window, None)
+        told = told_of_parallaxes(build, given(sample), given(field), window, None)
+        assert "Lindegren" not in plain.words
+        assert "Lindegren" in told.words
+        if window is None:
+            ours, others = (x.options["prior"]["distance_modulus"] for x in (told, plain))
+            assert ours.scale < others.scale  # ± 0.01 mas where ± 0.02 are left
+            assert ours.loc == pytest.approx(others.loc, abs=0.03)  # of 1 mas 0.01 mas are 0.02 mag
+            continue
+        ours, others = (x.options["parallaxes"] for x in (told, plain))
+        known = np.isfinite(ours.errors)
+        np.testing.assert_allclose((others.values - ours.values)[known], expected[known])
+        np.testing.assert_array_equal(ours.errors, others.errors)
+        np.testing.assert_array_equal(ours.log_field, others.log_field)
+        assert (ours.zero_point, others.zero_point) == (CORRECTED, ZERO_POINT)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("parallax_zero_point", -0.03), ("ref_epoch", 2017.5), ("nu_eff_used_in_astrometry", np.nan)],
+)
+def test_a_zero_point_is_not_subtracted_twice_nor_where_it_is_not_known(name, value):
+    sample, field = tables()
+    plain = told_of_parallaxes(
+        jc.load_model("mimo_cmd"), given(sample), given(field), WINDOW, None
+    ).options["parallaxes"]
+    sample = dr3(sample)
+    sample[name] = value
+    told = told_of_parallaxes(jc.load_model("mimo_cmd"), given(sample), given(field), WINDOW, None)
+    found = told.options["parallaxes"]
+    assert "Lindegren" not in told.words
+    np.testing.assert_array_equal(found.values, plain.values)
+    assert found.zero_point == (CORRECTED if name == "parallax_zero_point" else ZERO_POINT)
 
 
 def test_density_of_the_model_is_that_of_diagram_and_parallax():

@@ -83,8 +83,8 @@ def said(name: str, table: Table) -> dict[str, Normal]:
     """What others say of a cluster."""
     catalogue = pd.read_csv(DATA / "literature" / "cantat_gaudin_2020.csv").set_index("Cluster")
     spectra = pd.read_csv(SPECTROSCOPY).set_index("cluster").loc[name]
-    if (distance := distance_modulus(table)) is None:
-        raise ValueError(f"{name}: parallaxes say too little")
+    if isinstance(distance := distance_modulus(table), str):
+        raise ValueError(f"{name}: parallaxes: {distance}")
     a_v = catalogue.loc[name, "AVNN"]
     return {
         "distance_modulus": Normal(*distance),

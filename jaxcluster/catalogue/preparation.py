@@ -10,11 +10,11 @@ from typing import Any
 
 import astropy.units as u
 import numpy as np
-from astropy.coordinates import BarycentricMeanEcliptic, SkyCoord
 from astropy.table import Column, MaskedColumn, Table
 from jaxtyping import Float
 
 from jaxcluster.catalogue.tables import BANDS, Reader, read_table
+from jaxcluster.catalogue.zero_point import CALIBRATED, parameters_solved, zero_points
 
 _ZERO_POINT = "parallax_zero_point"
 _MOTION = ("pmra", "pmdec")
@@ -110,32 +110,18 @@ def _centre_and_dispersion(motion: Float[np.ndarray, "n 2"], centre: object) -> 
 def correct_parallax(table: object) -> Table:
     """The stars with the zero-point of Gaia's parallaxes subtracted: ϖ − Z(G, ν_eff, β).
 
-    Z is that of Lindegren et al. 2021, A&A 649, A4, eq. A.3 to A.5, for (E)DR3, by the package
-    gaiadr3-zeropoint. A parallax stays as it is, and is counted, where Z is not calibrated: outside
-    6 < G < 21, 1.1 < ν_eff < 1.9 (five parameters) or 1.24 < pseudocolour < 1.72 (six), or where
-    one of these is missing. What was subtracted is in the column ``parallax_zero_point`` [mas], 0
+    Z is that of `jaxcluster.catalogue.zero_point`. A parallax stays as it is, and is counted, where
+    Z is not calibrated. What was subtracted is in the column ``parallax_zero_point`` [mas], 0
     for those. Errors, correlations and parallax_over_error stay as they are. Correct before
     averaging parallaxes with `merge`.
 
     Args:
-        table: What `read_table` takes, with parallax [mas], phot_g_mean_mag,
-            nu_eff_used_in_astrometry, pseudocolour [1/µm] under Gaia's or VizieR's names. Where
-            ecl_lat is missing it is computed from ra and dec (BarycentricMeanEcliptic of J2000, to
-            0.01″ Gaia's); where astrometric_params_solved is missing it is 31 with a ν_eff, 95 with
-            a pseudocolour alone, else 3.
+        table: What `read_table` takes, with parallax [mas] and what `zero_points` needs.
 
     Raises:
-        ImportError: The package is not installed.
         ValueError: The table is corrected already; a column is missing; no parallax can be
-            corrected.
+            corrected; from `zero_points`.
     """
-    try:
-        from zero_point import zpt
-    except ImportError as error:
-        raise ImportError(
-            "correct_parallax needs the package gaiadr3-zeropoint: "
-            "pip install 'jaxcluster[zeropoint]'"
-        ) from error
     result = read_table(table).copy()
     earlier = [s for s in preparation(result) if s.startswith("correct_parallax")]
     if earlier or _ZERO_POINT in result.colnames:
@@ -144,27 +130,8 @@ def correct_parallax(table: object) -> Table:
             f"the catalogue's own; start from that, or rename {_ZERO_POINT} if it is another's"
         )
     read = Reader(result)
-    plx, g, nu_eff, pseudocolour = (
-        read.value(entry) for entry in ("parallax", "G", "nu_eff", "pseudocolour")
-    )
-    nothing = np.full(len(result), np.nan)
-    solved = read.value("parameters solved") if read.column("parameters solved") else nothing
-    guess = np.where(np.isfinite(nu_eff), 31, np.where(np.isfinite(pseudocolour), 95, 3))
-    solved = np.where(np.isnan(solved), guess, solved)
-    latitude = read.column("ecl_lat")
-    latitude = read.numbers(latitude, u.deg) if latitude else nothing
-    if np.isnan(latitude).any():
-        sky: Any = SkyCoord(read.value("ra"), read.value("dec"), unit="deg")
-        ecliptic = sky.transform_to(BarycentricMeanEcliptic(equinox="J2000")).lat.deg
-        latitude = np.where(np.isnan(latitude), ecliptic, latitude)
-    read.raise_absent()
-
-    zpt.load_tables()
-    has = np.isfinite(plx) & np.isin(solved, (31, 95))
-    zero = nothing.copy()
-    zero[has] = zpt.get_zpt(
-        g[has], nu_eff[has], pseudocolour[has], latitude[has], solved[has], _warnings=False
-    )
+    plx, zero = read.value("parallax"), zero_points(result)
+    has = np.isfinite(plx) & np.isin(parameters_solved(read), CALIBRATED)
     done = np.isfinite(zero)
     if not done.any():
         raise ValueError(

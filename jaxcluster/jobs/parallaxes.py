@@ -13,17 +13,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.table import Table
+from jaxtyping import ArrayLike, Float
 from numpyro.distributions import Normal
 
 from jaxcluster.catalogue.candidates import PARALLAX_SCATTER
 from jaxcluster.catalogue.tables import Reader
 from jaxcluster.catalogue.windows import WITHIN, ParallaxWindow
+from jaxcluster.catalogue.zero_point import zero_points
 from jaxcluster.density.stars import Stars
 from jaxcluster.field.parallax import LEAST, fit_parallaxes
 from jaxcluster.population.parallax import Parallaxes
 
 # mas: of G 13 to 18 (Lindegren et al. 2021), and corrected (Maíz Apellániz et al. 2021: 0.0103)
 ZERO_POINT, CORRECTED = (-0.03, 0.02), (0.0, 0.01)
+CALIBRATED = 0.5  # share of the stars, from which on they are corrected
 FEWEST = 5  # stars of a median
 ALIKE = 0.9  # share of the sample near its median, or it is no sample of one distance
 SURE = 5.0  # errors that a parallax must be above 0
@@ -63,22 +66,27 @@ def told_of_parallaxes(
     read = None if table is None else Reader(table)
     if table is None or read is None or not (read.column("parallax") and read.error("parallax")):
         return Told("not used: the sample has none")
-    zero_point = ZERO_POINT if read.column("parallax_zero_point") is None else CORRECTED
+    used: Any = table[np.asarray(stars.rows)]
+    zero_point, of_each, whose = ZERO_POINT, np.zeros(len(stars)), ""
+    if read.column("parallax_zero_point") is not None:
+        zero_point = CORRECTED
+    elif (found := _zero_points(used)) is not None:
+        zero_point, of_each, whose = CORRECTED, found, " beside that of Lindegren et al. (2021)"
     if window is not None and field[0] is not None:
-        found = _of_each(table, stars, *field, window, zero_point)  # pyright: ignore[reportArgumentType]
+        found = _of_each(table, stars, *field, window, of_each, zero_point)  # pyright: ignore[reportArgumentType]
         if found is not None:
             known = int(np.isfinite(found.errors).sum())
             return Told(
                 f"of each star ({known} of {len(stars)}), zero point {zero_point[0]:g} ± "
-                f"{zero_point[1]:g} mas",
+                f"{zero_point[1]:g} mas{whose}",
                 {"parallaxes": found},
             )
-    used: Any = table[np.asarray(stars.rows)]
-    found = distance_modulus(used, zero_point)
+    found = distance_modulus(used, zero_point, of_each)
     if isinstance(found, str):
         return Told(f"not used: {found}")
     return Told(
-        f"a prior of the distance modulus from their median, {found[0]:.3f} ± {found[1]:.3f} mag",
+        f"a prior of the distance modulus from their median, {found[0]:.3f} ± {found[1]:.3f} mag, "
+        f"zero point {zero_point[0]:g} ± {zero_point[1]:g} mas{whose}",
         {"prior": {**(prior or {}), "distance_modulus": Normal(*found)}},
     )
 
@@ -89,9 +97,14 @@ def _of_each(
     field_table: Table,
     field: Stars,
     window: ParallaxWindow,
+    of_each: Float[np.ndarray, " n"],
     zero_point: tuple[float, float],
 ) -> Parallaxes | None:
-    """Parallaxes of the sample's stars and their density by the field's; None of too few."""
+    """Parallaxes of the sample's stars and their density by the field's; None of too few.
+
+    The field's is of parallaxes as they were cut: what is subtracted from a star's own changes no
+    density.
+    """
     u, w = (values[np.asarray(field.rows)] for values in window.offsets(field_table))
     inside = np.abs(u) <= WITHIN
     if inside.sum() < LEAST:
@@ -108,12 +121,26 @@ def _of_each(
         )
     log_field = np.zeros(len(u))
     log_field[known] = density(u[known], w[known], np.asarray(stars.x)[known, 1])
-    values = np.where(known, window.centre + u * w, 0.0)
+    values = np.where(known, window.centre + u * w - of_each, 0.0)
     return Parallaxes(values, np.where(known, w, np.inf), log_field, zero_point)
 
 
+def _zero_points(sample: Table) -> Float[np.ndarray, " n"] | None:
+    """Z of each star [mas], where it has none that of the median one; None where few have."""
+    try:
+        found = zero_points(sample)
+    except ValueError:  # columns that it needs lack, or the data release is another
+        return None
+    known = np.isfinite(found)
+    if known.mean() < CALIBRATED:
+        return None
+    return np.where(known, found, np.median(found[known]))
+
+
 def distance_modulus(
-    sample: Table, zero_point: tuple[float, float] = ZERO_POINT
+    sample: Table,
+    zero_point: tuple[float, float] = ZERO_POINT,
+    of_each: Float[ArrayLike, " n"] | float = 0.0,
 ) -> tuple[float, float] | str:
     """Distance modulus and its error [mag] from a sample's parallaxes, or why there is none.
 
@@ -123,9 +150,10 @@ def distance_modulus(
     Args:
         sample: with parallaxes and their errors.
         zero_point: z and its error [mas].
+        of_each: what is subtracted from each star's parallax beforehand [mas].
     """
     read = Reader(sample)
-    values, found = read.value("parallax"), read.error("parallax")
+    values, found = read.value("parallax") - np.asarray(of_each), read.error("parallax")
     sigma = np.full(len(values), np.nan) if found is None else np.hypot(found[1], PARALLAX_SCATTER)
     known = np.isfinite(values * sigma)
     values, sigma = values[known], sigma[known]
