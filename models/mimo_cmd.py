@@ -36,6 +36,7 @@ SUPPORT = {  # where a parameter means something; age and metallicity: where the
     "field_fraction": constraints.unit_interval,
     "model_scatter": constraints.positive,
     "extinction_scatter": constraints.positive,
+    "r_v": constraints.interval(2.0, 6.0),  # where the law is known
 }
 
 CELLS = (96, 6), (128, 8), (200, 14), (320, 30)  # in mass and mass ratio, from rough to fine
@@ -104,8 +105,9 @@ def build(
         limits: magnitudes between which sample and field are complete.
         grid: isochrones, a name or a file.
         prior: replaces or adds distributions or their texts, for instance {"mass_ratio_slope":
-            Uniform(-5, 5)} or {"extinction_scatter": "LogUniform(0.003, 0.3)"}. Normal ones that
-            reach beyond `SUPPORT` or the grid are cut off there.
+            Uniform(-5, 5)}, {"extinction_scatter": "LogUniform(0.003, 0.3)"} or {"r_v":
+            "Normal(3.1, 0.3)"}, which is 3.1 by default. Normal ones that reach beyond `SUPPORT` or
+            the grid are cut off there.
         isochrone_error: what the isochrones' colour may be wrong by, for `jc.load_colour_error`;
             they are trusted by default.
         parallaxes: of the stars, `jc.Parallaxes`; they add the parameter ``parallax_zero_point``.

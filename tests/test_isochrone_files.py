@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from jaxcluster.population.bolometric import extinction_polynomial
-from jaxcluster.population.files import extinction_law, read_isochrones
+from jaxcluster.population.extinction import extinction_law
+from jaxcluster.population.files import read_isochrones
 from jaxcluster.population.parsers import parse
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "isochrone_files"
@@ -175,15 +176,6 @@ def test_given_extinction_takes_precedence():
     assert extinction_law(0.481) == pytest.approx(1.16529, rel=0.03)  # and g
     grid = read_isochrones(published(BASTI), extinction={"G": 0.8})
     np.testing.assert_allclose(np.asarray(grid.isochrone(8.5, 0.0, 3.0).reddening)[:, 0], 0.8)
-
-
-def test_extinction_law():
-    # Cardelli, Clayton & Mathis 1989, table 3, R_V = 3.1; continuous within 1 % at 1/λ = 1.1
-    np.testing.assert_allclose(
-        extinction_law(np.array([0.55, 1.25, 1.6, 2.2])), [1.0, 0.282, 0.190, 0.114], atol=0.002
-    )
-    below, above = extinction_law(1 / np.array([1.0999, 1.1001]))
-    assert abs(above / below - 1) < 0.01
 
 
 # ------------------------------------------------------------------------------------ small files

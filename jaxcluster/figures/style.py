@@ -19,6 +19,7 @@ LABELS = {
     "field_fraction": "field\nfraction",
     "model_scatter": "model\nscatter [mag]",
     "extinction_scatter": "scatter of\n$A_V$ [mag]",
+    "r_v": "$R_V$",
 }
 GAIA = {"G", "BP", "RP", "parallax", "pmra", "pmdec"}
 CREDIT = "Data: ESA/Gaia/DPAC"

@@ -83,6 +83,7 @@ class BayesFactor(Sampled):
         "field_fraction": "share of the sample that is field",
         "model_scatter": "scatter of the isochrone in magnitude and colour",
         "extinction_scatter": "scatter of a_v between stars",
+        "r_v": "A_V / E(B − V) of the dust",
         "parallax_zero_point": "what Gaia's parallaxes are too large by",
         **{
             name: f"what the isochrones' colour lacks at {kelvin} K"

@@ -16,24 +16,24 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxcluster.population.bolometric import extinction_polynomial
+from jaxcluster.population.extinction import R_V, change_with_dust
 
-R_V = 3.1  # of the tables that grids are reddened by
 SUN = np.log10(np.full(1, 5772.0)), np.full(1, 4.44), np.zeros(1)  # log T_eff [K], log g, [M/H]
 
 Draws = Float[np.ndarray, "..."]
 
 
 class Derived(NamedTuple):
-    """A quantity that follows from one parameter."""
+    """A quantity that follows from a parameter, and extinction in a band from R_V too."""
 
     parameter: str
     unit: str
     words: str
-    of: Callable[[Draws], Draws]  # of the parameter
+    of: Callable[[Draws, Draws | float], Draws]  # of the parameter, and of R_V
 
 
-def colour_excess(a_v: Draws, blue: str, red: str) -> Draws:
-    """E(blue − red) [mag] of a star like the Sun behind A_V [mag].
+def colour_excess(a_v: Draws, blue: str, red: str, r_v: Draws | float = R_V) -> Draws:
+    """E(blue − red) [mag] of a star like the Sun behind A_V [mag] of dust of R_V.
 
     Example:
         >>> colour_excess(np.array([3.1]), "BP", "RP").round(2)
@@ -41,20 +41,28 @@ def colour_excess(a_v: Draws, blue: str, red: str) -> Draws:
     """
     powers = np.asarray(a_v, float)[..., None] ** np.arange(1, 5)
     of_each = powers @ extinction_polynomial(*SUN, (blue, red))[0]
-    return of_each[..., 0] - of_each[..., 1]
+    bluer, redder = change_with_dust((blue, red))
+    dust = np.asarray(a_v) * (bluer - redder) * (1.0 / np.asarray(r_v) - 1.0 / R_V)
+    return of_each[..., 0] - of_each[..., 1] + dust
 
 
 DERIVED = {
     "distance": Derived(
-        "distance_modulus", "pc", "distance", lambda m: 10.0 ** (np.asarray(m) / 5.0 + 1.0)
+        "distance_modulus", "pc", "distance", lambda m, _: 10.0 ** (np.asarray(m) / 5.0 + 1.0)
     ),
-    "age": Derived("log_age", "Myr", "age", lambda t: 10.0 ** (np.asarray(t) - 6.0)),
-    "e_bv": Derived("a_v", "mag", "E(B − V) = A_V / 3.1", lambda a: np.asarray(a) / R_V),
+    "age": Derived("log_age", "Myr", "age", lambda t, _: 10.0 ** (np.asarray(t) - 6.0)),
+    "e_bv": Derived("a_v", "mag", "E(B − V) = A_V / R_V", lambda a, r: np.asarray(a) / r),
     "e_bp_rp": Derived(
-        "a_v", "mag", "E(BP − RP) of a star like the Sun", lambda a: colour_excess(a, "BP", "RP")
+        "a_v",
+        "mag",
+        "E(BP − RP) of a star like the Sun",
+        lambda a, r: colour_excess(a, "BP", "RP", r),
     ),
     "e_j_ks": Derived(
-        "a_v", "mag", "E(J − Ks) of a star like the Sun", lambda a: colour_excess(a, "J", "Ks")
+        "a_v",
+        "mag",
+        "E(J − Ks) of a star like the Sun",
+        lambda a, r: colour_excess(a, "J", "Ks", r),
     ),
 }
 
@@ -70,7 +78,7 @@ def derive(draws: Mapping[str, Draws]) -> dict[str, Draws]:
         {'distance': array([1000.])}
     """
     return {
-        name: one.of(draws[one.parameter])
+        name: one.of(draws[one.parameter], draws.get("r_v", R_V))
         for name, one in DERIVED.items()
         if one.parameter in draws
     }

@@ -23,6 +23,7 @@ from jaxcluster.density.mixture import AbstractDensity
 from jaxcluster.density.stars import Stars
 from jaxcluster.population.cells import Cells, population_cells
 from jaxcluster.population.colour_error import ColourError, with_colour_error
+from jaxcluster.population.extinction import with_dust
 from jaxcluster.population.isochrone import Isochrone, IsochroneGrid
 from jaxcluster.population.mass_function import MassFunction
 from jaxcluster.population.parallax import expected_parallax, log_parallax
@@ -213,6 +214,8 @@ class PopulationModel(eqx.Module):
             return self.fixed[name] if name in self.fixed else parameters[name]
 
         isochrone = self.grid.isochrone(value("log_age"), value("metallicity"), value("a_v"))
+        if "r_v" in parameters:
+            isochrone = with_dust(isochrone, self.grid.bands, value("a_v"), parameters["r_v"])
         if self.colour_error is not None:
             values = self.colour_error(parameters)
             isochrone = with_colour_error(isochrone, plane_of(self.columns)[1], values)
@@ -244,9 +247,9 @@ class PopulationModel(eqx.Module):
         Args:
             parameters: log_age [log₁₀ yr], metallicity [M/H], distance_modulus [mag], a_v [mag],
                 mass_slope (unless `mass_function` is given), binary_fraction, model_scatter [mag];
-                optionally mass_ratio_slope (0 where absent) and extinction_scatter [mag]; those
-                of `colour_error` [mag]; parallax_zero_point [mas], with which stars' parallaxes
-                count.
+                optionally mass_ratio_slope (0 where absent), extinction_scatter [mag] and r_v
+                (3.1 where absent); those of `colour_error` [mag]; parallax_zero_point [mas], with
+                which stars' parallaxes count.
             mass_function: for instance `kroupa()`; a power law of slope mass_slope by default.
         """
         _, matrix = plane_of(self.columns)

@@ -14,44 +14,13 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxcluster.population.bolometric import BANDS, extinction_polynomial
+from jaxcluster.population.extinction import WAVELENGTH, extinction_law
 from jaxcluster.population.isochrone import IsochroneGrid
 from jaxcluster.population.parsers import PublishedIsochrone, parse, without_release
 
 # 0 pre-main sequence, 1 main sequence, 2 subgiants, 3 red giants, 4-6 core helium burning, 7 early
 # AGB
 _PARSEC_PHASES = ((0, 0), (1, 1), (2, 2), (3, 3), (4, 6), (7, 7))
-
-# Effective wavelengths in µm: Bessell, Castelli & Plez 1998 (UBVRI, K), Fukugita et al. 1996
-# (SDSS), Tonry et al. 2012 (Pan-STARRS), the SVO filter service (all others)
-_WAVELENGTH = {
-    **{f"{p}{b}": w for b, w in zip("UBVRI", (0.366, 0.438, 0.545, 0.641, 0.798), strict=True)
-       for p in ("", "Bessell_")},
-    **{f"{p}{b}": w for b, w in zip("ugriz", (0.355, 0.469, 0.617, 0.748, 0.893), strict=True)
-       for p in ("", "SDSS_")},
-    **{name: w
-       for b, w in zip("grizyw", (0.481, 0.617, 0.752, 0.866, 0.962, 0.608), strict=True)
-       for name in (f"PS_{b}", f"{b}P1")},
-    "PS_open": 0.665, "K": 2.19, "B_T": 0.428, "Tycho_B": 0.428, "V_T": 0.534, "Tycho_V": 0.534,
-    "Hp": 0.528, "Hipparcos_Hp": 0.528, "G_RVS": 0.858, "TESS": 0.745, "Kepler_Kp": 0.630,
-    "Kepler_D51": 0.510,
-}  # fmt: skip
-
-
-def extinction_law(wavelength: Float[np.ndarray, "..."] | float) -> Float[np.ndarray, "..."]:
-    """A(λ)/A_V of Cardelli, Clayton & Mathis (1989) with O'Donnell (1994), R_V = 3.1.
-
-    a(x) + b(x)/R_V, x = 1/λ.
-
-    Args:
-        wavelength: in µm, 0.303 to 3.33.
-    """
-    x = 1 / np.asarray(wavelength, float)
-    optical = (
-        [-0.505, 1.647, -0.827, -1.718, 1.137, 0.701, -0.609, 0.104, 1.0],
-        [3.347, -10.805, 5.491, 11.102, -7.985, -3.989, 2.908, 1.952, 0.0],
-    )
-    a, b = (np.polyval(coefficients, x - 1.82) for coefficients in optical)
-    return np.where(x < 1.1, (0.574 - 0.527 / 3.1) * x**1.61, a + b / 3.1)
 
 
 def read_isochrones(
@@ -206,7 +175,7 @@ def _extinction(
         raise ValueError(
             f"extinction names {', '.join(unknown)}, but the bands are {', '.join(bands)}"
         )
-    law = {band: float(extinction_law(w)) for band, w in _WAVELENGTH.items()}
+    law = {band: float(extinction_law(w)) for band, w in WAVELENGTH.items()}
     constant = {**law, **ratios}
     tabulated = tuple(b for b in bands if without_release(b) in BANDS and b not in ratios)
     if none := [band for band in bands if band not in tabulated and band not in constant]:
