@@ -32,6 +32,7 @@ WAVELENGTH = {
     "PS_open": 0.665, "K": 2.19, "B_T": 0.428, "Tycho_B": 0.428, "V_T": 0.534, "Tycho_V": 0.534,
     "Hp": 0.528, "Hipparcos_Hp": 0.528, "G_RVS": 0.858, "TESS": 0.745, "Kepler_Kp": 0.630,
     "Kepler_D51": 0.510,
+    "J_VISTA": 1.252, "H_VISTA": 1.645, "Ks_VISTA": 2.147,
     **dict(zip(BANDS, (0.622, 0.511, 0.777, 1.235, 1.662, 2.159), strict=True)),
 }  # fmt: skip
 

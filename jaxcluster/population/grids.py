@@ -10,6 +10,7 @@ from jaxtyping import Float
 from jaxcluster.population.bolometric import BANDS, bolometric_correction, extinction_polynomial
 from jaxcluster.population.files import read_isochrones
 from jaxcluster.population.isochrone import IsochroneGrid
+from jaxcluster.population.transformed import TRANSFORMED, sources
 
 DATA = Path(__file__).parent / "data"
 EMBEDDED = ("parsec", "mist")
@@ -53,12 +54,17 @@ def load_grid(grid: str = "parsec", bands: tuple[str, ...] | None = None) -> Iso
     third EEP up to the end of the early AGB. Giants of 46 old PARSEC isochrones are interpolated
     (`data.build_grids.mended`). Any other string is the path of an isochrone file.
 
-    `bands` are all by default; loading is faster with those that are needed.
+    `bands` are all by default; loading is faster with those that are needed. Those of VISTA
+    (J_VISTA, H_VISTA, Ks_VISTA) are made from 2MASS's (`jaxcluster.population.transformed`).
 
     Raises:
         ValueError: for a band or a file that the readers do not know.
         FileNotFoundError: where `grid` is neither a name nor a file.
     """
+    if bands is not None and any(band in TRANSFORMED for band in bands):
+        known = sources(bands)
+        needed = dict.fromkeys(name for of in known.values() for name in of)
+        return load_grid(grid, tuple(needed)).combined(known)
     if grid not in EMBEDDED:
         if not Path(grid).is_file():
             raise FileNotFoundError(

@@ -13,6 +13,7 @@ on each step by itself, as PCHIP's, do not add up to the right mass either.)
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import equinox as eqx
@@ -160,6 +161,18 @@ class IsochroneGrid(eqx.Module):
             )
         index = np.array([self.bands.index(b) for b in bands])
         return dataclasses.replace(self, magnitudes=self.magnitudes[..., index, :], bands=bands)
+
+    def combined(self, bands: Mapping[str, Mapping[str, float]]) -> "IsochroneGrid":
+        """Bands that are sums of this grid's, as of another photometric system.
+
+        Args:
+            bands: for each new one how much of each of the grid's bands.
+        """
+        matrix = np.array([[of.get(b, 0.0) for b in self.bands] for of in bands.values()])
+        magnitudes = jnp.einsum("nb,mapbe->mapne", matrix, self.magnitudes)
+        return dataclasses.replace(
+            self, magnitudes=magnitudes.astype(self.magnitudes.dtype), bands=tuple(bands)
+        )
 
 
 def _nearest_existing(exists: np.ndarray) -> np.ndarray:
