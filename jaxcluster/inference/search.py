@@ -19,7 +19,7 @@ short: climbs go past them, and from ends of others no line leads there. So in e
 climbs begin on those lines where one of the scales is among the smaller of its prior's draws, with
 steps of 0.03. Half of the posterior of Berkeley 20, 36 stars, is in such maxima 0.001 to 0.007
 wide, 8 nats above a wide one: climbs from the prior find them once in a thousand, from lines never
-in 400, from there once in twenty; searches 10 of 10 (none of 10 without). Every maximum that by its
+in 400, from there once in twenty; searches 15 of 15 (none of 12 without). Every maximum that by its
 height and width has mass keeps a component for good.
 
 Then, again and again, a Student-t mixture is fitted to all draws, weighted towards prior × L^β, and
