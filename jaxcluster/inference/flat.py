@@ -23,7 +23,7 @@ from numpyro.infer.util import log_density
 from jaxcluster.density.mixture import AbstractDensity, AbstractMixture
 from jaxcluster.density.precision import require_float64
 from jaxcluster.density.stars import Stars
-from jaxcluster.inference.intervals import Interval, LogInterval, bijection, has_decades
+from jaxcluster.inference.intervals import Interval, LogInterval, bijection, is_scale
 from jaxcluster.inference.model import (
     Model,
     Parameters,
@@ -245,7 +245,7 @@ class Flat(eqx.Module):
         A posterior may have narrow maxima where a scale is small, that are far below others where
         it is not.
         """
-        one = {n: jnp.full(jnp.shape(z[n]), has_decades(b)) for n, b in self.bijections.items()}
+        one = {n: jnp.full(jnp.shape(z[n]), is_scale(b)) for n, b in self.bijections.items()}
         return np.flatnonzero(ravel_pytree(one)[0]).tolist()
 
     def draw(self, key: PRNGKeyArray) -> dict[str, Array]:

@@ -98,7 +98,7 @@ def bijection(distribution: Distribution, again: Distribution) -> Any:
     return kind(entries.lower_bound, entries.upper_bound)
 
 
-def has_decades(to_support: Any) -> bool:
+def is_scale(to_support: Any) -> bool:
     """Whether a bijection's values are positive and equal steps are equal factors: of a scale."""
     to_support = getattr(to_support, "base_transform", to_support)  # of a site with many entries
     return isinstance(to_support, LogInterval | ExpTransform)

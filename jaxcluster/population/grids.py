@@ -10,7 +10,6 @@ from jaxtyping import Float
 from jaxcluster.population.bolometric import BANDS, bolometric_correction, extinction_polynomial
 from jaxcluster.population.files import read_isochrones
 from jaxcluster.population.isochrone import IsochroneGrid
-from jaxcluster.population.transformed import TRANSFORMED, sources
 
 DATA = Path(__file__).parent / "data"
 EMBEDDED = ("parsec", "mist")
@@ -61,10 +60,6 @@ def load_grid(grid: str = "parsec", bands: tuple[str, ...] | None = None) -> Iso
         ValueError: for a band or a file that the readers do not know.
         FileNotFoundError: where `grid` is neither a name nor a file.
     """
-    if bands is not None and any(band in TRANSFORMED for band in bands):
-        known = sources(bands)
-        needed = dict.fromkeys(name for of in known.values() for name in of)
-        return load_grid(grid, tuple(needed)).combined(known)
     if grid not in EMBEDDED:
         if not Path(grid).is_file():
             raise FileNotFoundError(
@@ -73,6 +68,8 @@ def load_grid(grid: str = "parsec", bands: tuple[str, ...] | None = None) -> Iso
         loaded = read_isochrones(grid)
         return loaded if bands is None else loaded.select(bands)
     bands = BANDS if bands is None else bands
+    if not set(bands) <= set(BANDS):
+        return load_grid(grid).select(bands)
     with np.load(DATA / f"{grid}.npz") as stored:
         table = dict(stored)
     nodes = _resample_dwarfs(table["nodes"].astype(float), table["eep"])

@@ -13,7 +13,6 @@ on each step by itself, as PCHIP's, do not add up to the right mass either.)
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import equinox as eqx
@@ -27,6 +26,7 @@ from jaxcluster.population.bolometric import (
 )
 from jaxcluster.population.interpolation import cubic_stencil
 from jaxcluster.population.joints import find_joints
+from jaxcluster.population.transformed import TRANSFORMED
 
 
 class Isochrone(NamedTuple):
@@ -150,8 +150,13 @@ class IsochroneGrid(eqx.Module):
         }
 
     def select(self, bands: tuple[str, ...]) -> "IsochroneGrid":
-        """Keep these bands only, in this order; a ValueError names those that are missing."""
-        missing = [b for b in bands if b not in self.bands]
+        """Keep these bands only, in this order; those of `TRANSFORMED` are made from the grid's.
+
+        Raises:
+            ValueError: names bands that are missing.
+        """
+        parts = [{b: 1.0} if b in self.bands else TRANSFORMED.get(b, {b: 1.0}) for b in bands]
+        missing = dict.fromkeys(b for of in parts for b in of if b not in self.bands)
         if missing:
             raise ValueError(
                 f"grid {self.name} has no band {', '.join(missing)}; it has "
@@ -159,20 +164,10 @@ class IsochroneGrid(eqx.Module):
                 "if its passbands are theirs: --columns …, with --column BAND=NAME where a column "
                 "has another name"
             )
-        index = np.array([self.bands.index(b) for b in bands])
-        return dataclasses.replace(self, magnitudes=self.magnitudes[..., index, :], bands=bands)
-
-    def combined(self, bands: Mapping[str, Mapping[str, float]]) -> "IsochroneGrid":
-        """Bands that are sums of this grid's, as of another photometric system.
-
-        Args:
-            bands: for each new one how much of each of the grid's bands.
-        """
-        matrix = np.array([[of.get(b, 0.0) for b in self.bands] for of in bands.values()])
+        matrix = np.array([[of.get(b, 0.0) for b in self.bands] for of in parts])
         magnitudes = jnp.einsum("nb,mapbe->mapne", matrix, self.magnitudes)
-        return dataclasses.replace(
-            self, magnitudes=magnitudes.astype(self.magnitudes.dtype), bands=tuple(bands)
-        )
+        magnitudes = magnitudes.astype(self.magnitudes.dtype)
+        return dataclasses.replace(self, magnitudes=magnitudes, bands=bands)
 
 
 def _nearest_existing(exists: np.ndarray) -> np.ndarray:

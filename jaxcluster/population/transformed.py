@@ -13,8 +13,3 @@ TRANSFORMED: Mapping[str, Mapping[str, float]] = {
     "H_VISTA": {"H": 1.0, "J": 0.015, "Ks": -0.015},
     "Ks_VISTA": {"Ks": 1.0 + 0.006, "J": -0.006},
 }
-
-
-def sources(bands: tuple[str, ...]) -> dict[str, Mapping[str, float]]:
-    """For each band those that it is a sum of, and how much of each; of others themselves."""
-    return {band: TRANSFORMED.get(band, {band: 1.0}) for band in bands}
