@@ -180,6 +180,7 @@ def test_given_extinction_takes_precedence():
 
 # ------------------------------------------------------------------------------------ small files
 
+JHK = "J", "H", "Ks"
 CMD = "# Zini     MH   logAge Mini  logL logTe  logg  label\t mbolmag  Gmag G_BPftmag G_RPmag\n"
 
 
@@ -233,6 +234,29 @@ def test_mist_with_several_gaia_releases_ages_and_alpha(tmp_path):
     assert len(found) == 808 - 300 + 1
     np.testing.assert_allclose(found[-1, 1:4], [-8.08, 1 - 8.08, 2 - 8.08])
     assert grid.name == "grid"
+
+
+SYSTEMS = {  # header's photometric system, as CMD writes it, and the names of Y, J, H, Ks then
+    "VISTA ZYJHKs (Vegamag)": ("Y", "J_VISTA", "H_VISTA", "Ks_VISTA"),
+    "UBVRIJHK (cf. Maiz-Apellaniz 2006 + Bessell 1990)": ("Y", *(f"{b}_UBVRIJHK" for b in JHK)),
+    "2MASS JHKs + VISTA Y": ("Y", *JHK),
+}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_near_infrared_bands_are_those_that_the_header_names(system, tmp_path):
+    path = tmp_path / "iso.dat"
+    columns = CMD.replace("Gmag G_BPftmag G_RPmag", "Ymag Jmag Hmag Ksmag")
+    rows = "".join(f"{row} 5.0\n" for row in cmd_rows().splitlines())
+    path.write_text(f"# Photometric system: {system}\n{columns}{rows}")
+    grid = read_isochrones(path)
+    assert grid.bands == SYSTEMS[system]
+    slopes = np.asarray(grid.isochrone(8.0, 0.0, 1.0).reddening)[0]
+    np.testing.assert_allclose(slopes, extinction_law(np.array([1.02, 1.24, 1.65, 2.15])), rtol=0.1)
+    if "Ks_VISTA" not in grid.bands:
+        return
+    path.write_text(mist_text(bands="VISTA_J VISTA_Ks"))
+    assert read_isochrones(path).bands == ("J_VISTA", "Ks_VISTA")
 
 
 BASTI_TEXT = (

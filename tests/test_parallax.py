@@ -186,6 +186,7 @@ def test_a_zero_point_is_not_subtracted_twice_nor_where_it_is_not_known(name, va
     told = told_of_parallaxes(jc.load_model("mimo_cmd"), given(sample), given(field), WINDOW, None)
     found = told.options["parallaxes"]
     assert "Lindegren" not in told.words
+    assert ("of DR3; ref_epoch: found 2017.5" in told.words) == (name == "ref_epoch")
     np.testing.assert_array_equal(found.values, plain.values)
     assert found.zero_point == (CORRECTED if name == "parallax_zero_point" else ZERO_POINT)
 

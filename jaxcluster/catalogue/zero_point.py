@@ -18,6 +18,10 @@ CALIBRATED = FIVE, SIX = 31, 95  # parameters solved for, as Gaia counts them
 EPOCH = 2016.0  # of (E)DR3
 
 
+class OtherReleaseError(ValueError):
+    """The table is of another data release than (E)DR3."""
+
+
 def parameters_solved(read: Reader) -> Float[np.ndarray, " n"]:
     """Gaia's astrometric_params_solved; where missing, by ν_eff or a pseudocolour, else 3."""
     nu_eff, pseudocolour = read.value("nu_eff"), read.value("pseudocolour")
@@ -37,7 +41,8 @@ def zero_points(table: object) -> Float[np.ndarray, " n"]:
             computed from ra and dec (BarycentricMeanEcliptic of J2000, to 0.01″ Gaia's).
 
     Raises:
-        ValueError: a column is missing, or ref_epoch is another than (E)DR3's.
+        ValueError: a column is missing.
+        OtherReleaseError: ref_epoch is another than (E)DR3's.
 
     Example:
         >>> parallax = table["parallax"] - zero_points(table)  # doctest: +SKIP
@@ -48,7 +53,7 @@ def zero_points(table: object) -> Float[np.ndarray, " n"]:
     if "ref_epoch" in table.colnames:
         epoch = np.asarray(np.ma.filled(np.ma.asarray(table["ref_epoch"], float), np.nan))
         if (other := np.abs(epoch - EPOCH) > 0.01).any():
-            raise ValueError(
+            raise OtherReleaseError(
                 f"ref_epoch: found {epoch[other][0]:g}, expected {EPOCH:g}: the zero point of "
                 "Lindegren et al. (2021) is that of Gaia (E)DR3 alone"
             )

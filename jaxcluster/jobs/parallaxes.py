@@ -19,7 +19,7 @@ from numpyro.distributions import Normal
 from jaxcluster.catalogue.candidates import PARALLAX_SCATTER
 from jaxcluster.catalogue.tables import Reader
 from jaxcluster.catalogue.windows import WITHIN, ParallaxWindow
-from jaxcluster.catalogue.zero_point import zero_points
+from jaxcluster.catalogue.zero_point import OtherReleaseError, zero_points
 from jaxcluster.density.stars import Stars
 from jaxcluster.field.parallax import LEAST, fit_parallaxes
 from jaxcluster.population.parallax import Parallaxes
@@ -70,8 +70,13 @@ def told_of_parallaxes(
     zero_point, of_each, whose = ZERO_POINT, np.zeros(len(stars)), ""
     if read.column("parallax_zero_point") is not None:
         zero_point = CORRECTED
-    elif (found := _zero_points(used)) is not None:
-        zero_point, of_each, whose = CORRECTED, found, " beside that of Lindegren et al. (2021)"
+    else:
+        try:
+            if (found := _zero_points(used)) is not None:
+                zero_point, of_each = CORRECTED, found
+                whose = " beside that of Lindegren et al. (2021)"
+        except OtherReleaseError as other:
+            whose = f" (of DR3; {str(other).partition(',')[0]})"
     if window is not None and field[0] is not None:
         found = _of_each(table, stars, *field, window, of_each, zero_point)  # pyright: ignore[reportArgumentType]
         if found is not None:
@@ -126,10 +131,16 @@ def _of_each(
 
 
 def _zero_points(sample: Table) -> Float[np.ndarray, " n"] | None:
-    """Z of each star [mas], where it has none that of the median one; None where few have."""
+    """Z of each star [mas], where it has none that of the median one; None where few have.
+
+    Raises:
+        OtherReleaseError: it is not known.
+    """
     try:
         found = zero_points(sample)
-    except ValueError:  # columns that it needs lack, or the data release is another
+    except OtherReleaseError:
+        raise
+    except ValueError:  # columns that it needs lack
         return None
     known = np.isfinite(found)
     if known.mean() < CALIBRATED:

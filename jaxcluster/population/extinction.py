@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from jaxcluster.population.bolometric import BANDS
 from jaxcluster.population.isochrone import Isochrone
-from jaxcluster.population.parsers import without_release
+from jaxcluster.population.parsers import like_band
 
 R_V = 3.1  # of the tables
 
@@ -32,7 +32,7 @@ WAVELENGTH = {
     "PS_open": 0.665, "K": 2.19, "B_T": 0.428, "Tycho_B": 0.428, "V_T": 0.534, "Tycho_V": 0.534,
     "Hp": 0.528, "Hipparcos_Hp": 0.528, "G_RVS": 0.858, "TESS": 0.745, "Kepler_Kp": 0.630,
     "Kepler_D51": 0.510,
-    "J_VISTA": 1.252, "H_VISTA": 1.645, "Ks_VISTA": 2.147,
+    "Z": 0.880, "Y": 1.025,  # of VISTA and UKIDSS, within 0.01
     **dict(zip(BANDS, (0.622, 0.511, 0.777, 1.235, 1.662, 2.159), strict=True)),
 }  # fmt: skip
 
@@ -79,12 +79,12 @@ def change_with_dust(bands: Sequence[str]) -> Float[np.ndarray, " b"]:
     Raises:
         ValueError: a band whose wavelength nobody has told (`WAVELENGTH`).
     """
-    if none := [band for band in bands if without_release(band) not in WAVELENGTH]:
+    if none := [band for band in bands if like_band(band) not in WAVELENGTH]:
         raise ValueError(
             f"r_v: no wavelength known for {', '.join(none)}; leave the prior of r_v out, or add "
             "the bands to jaxcluster.population.extinction.WAVELENGTH"
         )
-    return law_terms(np.array([WAVELENGTH[without_release(band)] for band in bands]))[1]
+    return law_terms(np.array([WAVELENGTH[like_band(band)] for band in bands]))[1]
 
 
 def with_dust(

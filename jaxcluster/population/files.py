@@ -16,7 +16,7 @@ from jaxtyping import Float
 from jaxcluster.population.bolometric import BANDS, extinction_polynomial
 from jaxcluster.population.extinction import WAVELENGTH, extinction_law
 from jaxcluster.population.isochrone import IsochroneGrid
-from jaxcluster.population.parsers import PublishedIsochrone, parse, without_release
+from jaxcluster.population.parsers import PublishedIsochrone, like_band, parse
 
 # 0 pre-main sequence, 1 main sequence, 2 subgiants, 3 red giants, 4-6 core helium burning, 7 early
 # AGB
@@ -33,14 +33,15 @@ def read_isochrones(
 
     The family is recognised by content. 2MASS bands and those of Gaia EDR3 and DR3 get the names G,
     BP, RP, J, H, Ks; those of an earlier release, which a header or column names, that release too:
-    G_DR1, BP_DR2 (with DR1's for DR3's, NGC 2158 has log age 6.9, not 9.3). Other bands keep the
-    file's name, without CMD's "mag". Magnitudes stay in the file's system, Vega or AB.
+    G_DR1, BP_DR2 (with DR1's for DR3's, NGC 2158 has log age 6.9, not 9.3); J, H, Ks of a header
+    whose photometric system is not 2MASS that system: J_VISTA. Other bands keep the file's name,
+    without CMD's "mag". Magnitudes stay in the file's system, Vega or AB.
 
-    Extinction of G, BP, RP (of any release), J, H, Ks is that of the embedded tables, a function of
-    temperature, gravity, metallicity and A_V. Other bands have a constant A_band/A_V: of
-    `extinction`, which takes precedence in every band, or `extinction_law` at the effective
-    wavelength of the common UBVRIK, SDSS, Pan-STARRS, Tycho, Hipparcos, RVS, TESS and Kepler bands
-    (for Pan-STARRS within 3 % of the values that CMD gives for the Sun).
+    Extinction of G, BP, RP (of any release) and J, H, Ks (of any system) is that of the embedded
+    tables, a function of temperature, gravity, metallicity and A_V. Other bands have a constant
+    A_band/A_V: of `extinction`, which takes precedence in every band, or `extinction_law` at the
+    effective wavelength of the common UBVRIK, SDSS, Pan-STARRS, Tycho, Hipparcos, RVS, TESS, Kepler
+    and ZY bands (for Pan-STARRS within 3 % of the values that CMD gives for the Sun).
 
     Args:
         source: a file, or several of one family and with the same bands. Together they hold every
@@ -177,7 +178,7 @@ def _extinction(
         )
     law = {band: float(extinction_law(w)) for band, w in WAVELENGTH.items()}
     constant = {**law, **ratios}
-    tabulated = tuple(b for b in bands if without_release(b) in BANDS and b not in ratios)
+    tabulated = tuple(b for b in bands if like_band(b) in BANDS and b not in ratios)
     if none := [band for band in bands if band not in tabulated and band not in constant]:
         raise ValueError(
             f"no extinction known for {', '.join(none)}: give A_band/A_V for each, e.g. "
@@ -189,7 +190,7 @@ def _extinction(
         _, log_teff, log_g = tables[exists][:, :3].T
         z = np.broadcast_to(metallicity[:, None, None], exists.shape)[exists]
         where = [bands.index(band) for band in tabulated]
-        names = tuple(map(without_release, tabulated))
+        names = tuple(map(like_band, tabulated))
         coefficients[..., where] = extinction_polynomial(log_teff, log_g, z, names)
     for b, band in enumerate(bands):
         if band not in tabulated:

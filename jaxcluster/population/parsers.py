@@ -66,7 +66,7 @@ def parse(path: Path) -> list[PublishedIsochrone]:
             f"{path}: the magnitudes include extinction, Av = {reddened[1]}; expected Av = 0. "
             "Download the file again without it: the grid adds its own"
         )
-    isochrones = [_of_release(isochrone, text) for isochrone in known[0](path, text)]
+    isochrones = [_of_header(isochrone, text) for isochrone in known[0](path, text)]
     if not isochrones:
         raise ValueError(f"{path}: a header but no rows; download it again")
     return isochrones
@@ -139,31 +139,37 @@ def _isochrone(
 
 
 def _band(column: str) -> str:
-    """The project's name: Gmag, G_BPmag, G_BPftmag, 2MASS_Ks → G, BP, BP, Ks.
+    """The project's name: Gmag, G_BPmag, G_BPftmag, 2MASS_Ks, VISTA_J → G, BP, BP, Ks, J_VISTA.
 
     Of Gaia's in MIST: Gaia_G_EDR3 → G, Gaia_G_DR2Rev → G_DR2Rev.
     """
     column = column.removesuffix("mag")
     if gaia := re.fullmatch(r"Gaia_(G|BP|RP)_(\w+)", column):
         return gaia[1] if gaia[2] in _PRESENT else f"{gaia[1]}_{gaia[2]}"
+    if vista := re.fullmatch(r"VISTA_(J|H|Ks)", column):
+        return f"{vista[1]}_VISTA"
     found = re.fullmatch(r"2MASS_(J|H|Ks)|G_(BP|RP)(?:ft)?", column)
     return next(filter(None, found.groups())) if found else column
 
 
-def _of_release(isochrone: PublishedIsochrone, text: str) -> PublishedIsochrone:
-    """Name Gaia's bands by the release that the header names, unless it is the present one."""
-    found = re.search(r"^#.*\bGaia(?:'s)?[ -](E?DR\d)", text, re.MULTILINE | re.IGNORECASE)
-    if found is None or (release := found[1].upper()) in _PRESENT:
-        return isochrone
-    names = {band: f"{band}_{release}" for band in ("G", "BP", "RP")}
+def _of_header(isochrone: PublishedIsochrone, text: str) -> PublishedIsochrone:
+    """Name bands by what the header tells of their passbands: another release, or not 2MASS's."""
+    names = {}
+    release = re.search(r"^#.*\bGaia(?:'s)?[ -](E?DR\d)", text, re.MULTILINE | re.IGNORECASE)
+    if release and release[1].upper() not in _PRESENT:
+        names = {band: f"{band}_{release[1].upper()}" for band in ("G", "BP", "RP")}
+    system = re.search(r"^#\s*photometric system\s*[:=](.*)", text, re.MULTILINE | re.IGNORECASE)
+    if system and "2MASS" not in system[1] and (first := re.search(r"\w+", system[1])):
+        # CMD writes Jmag in any of them
+        names |= {band: f"{band}_{first[0]}" for band in ("J", "H", "Ks")}
     magnitudes = {names.get(band, band): m for band, m in isochrone.magnitudes.items()}
     return isochrone._replace(magnitudes=magnitudes)
 
 
-def without_release(band: str) -> str:
-    """The band whose extinction this one has, nearly: G of G_DR1 and G_DR2Rev."""
-    found = re.fullmatch(r"(G|BP|RP)_(?:E?DR\d|MAW)\w*", band)
-    return found[1] if found else band
+def like_band(band: str) -> str:
+    """The band whose extinction this one has, nearly: G of G_DR1 and G_DR2Rev, J of J_VISTA."""
+    found = re.fullmatch(r"(?:(G|BP|RP)_(?:E?DR\d|MAW)|(J|H|Ks)_)\w*", band)
+    return next(filter(None, found.groups())) if found else band
 
 
 def _parsec(path: Path, text: str) -> Iterator[PublishedIsochrone]:
