@@ -29,22 +29,33 @@ def grid():
     return jc.load_grid("parsec", ("G", "BP", "RP"))
 
 
-def test_straight_lines_between_temperatures():
-    values, log_teff = np.random.default_rng(0).normal(size=6), np.linspace(3.4, 4.4, 300)
-    expected = np.interp(log_teff, np.log10(KELVIN), values)
-    np.testing.assert_allclose(values @ hats(jnp.asarray(log_teff)), expected, atol=1e-12)
+def test_straight_lines_between_temperatures_of_dwarfs():
+    values, log_teff = np.random.default_rng(0).normal(size=7), np.linspace(3.4, 4.4, 300)
+    expected = np.interp(log_teff, np.log10(KELVIN), values[:-1])
+    found = hats(jnp.asarray(log_teff))
+    np.testing.assert_allclose(values @ found, expected, atol=1e-12)
+    back = jnp.asarray(log_teff[::-1])  # all of them cooler than one before: giants
+    np.testing.assert_allclose(np.ones(7) @ hats(back), 1.0, atol=1e-12)
+    np.testing.assert_allclose((values @ hats(back))[back < np.log10(5200.0)], values[-1])
+    hot = back > np.log10(7000.0)
+    np.testing.assert_allclose((values @ hats(back))[hot], expected[::-1][hot], atol=1e-12)
 
 
 def test_the_colour_is_wrong_and_the_magnitude_is_not(grid):
     line, matrix = grid.isochrone(9.6, 0.0, 0.1), jc.plane_of(("G", "BP-RP"))[1]
-    values = jnp.array([0.2, 0.1, 0.05, 0.0, -0.02, 0.01])
+    values = jnp.array([0.2, 0.1, 0.05, 0.0, -0.02, 0.01, -0.04])
     before, after = (
         np.asarray(one.magnitudes) @ matrix.T
         for one in (line, with_colour_error(line, matrix, values))
     )
     np.testing.assert_array_equal(after[:, 0], before[:, 0])
-    expected = np.interp(line.log_teff, np.log10(KELVIN), values)
-    np.testing.assert_allclose(after[:, 1] - before[:, 1], expected, atol=1e-9)
+    expected = np.interp(line.log_teff, np.log10(KELVIN), values[:-1])
+    dwarf = np.arange(len(before)) <= np.argmax(line.log_teff)  # up to the turn-off
+    change = after[:, 1] - before[:, 1]
+    np.testing.assert_allclose(change[dwarf], expected[dwarf], atol=1e-9)
+    giant = ~dwarf & (np.asarray(line.log_teff) < np.log10(5000.0))
+    assert giant.sum() > 50
+    np.testing.assert_allclose(change[giant], -0.04, atol=1e-9)
     assert float(line.log_teff.min()) < 3.55 < 3.75 < float(line.log_teff.max())
 
 
@@ -81,10 +92,10 @@ def stars_at(stars, x):
 def test_isochrones_without_temperatures(grid):
     line = dataclasses.replace(grid, log_teff=None).isochrone(9.0, 0.0)
     with pytest.raises(ValueError, match=r"isochrone_error|isochrones with effective temp"):
-        with_colour_error(line, jc.plane_of(("G", "BP-RP"))[1], jnp.zeros(6))
+        with_colour_error(line, jc.plane_of(("G", "BP-RP"))[1], jnp.zeros(7))
     line = grid.isochrone(9.0, 0.0)
     with pytest.raises(ValueError, match="one colour, found 2 colours"):
-        with_colour_error(line, np.eye(3), jnp.zeros(6))
+        with_colour_error(line, np.eye(3), jnp.zeros(7))
 
 
 def test_an_option_of_the_model(stars):
@@ -105,15 +116,17 @@ def test_an_option_of_the_model(stars):
 def test_what_well_known_clusters_say(stars, tmp_path):
     """A mean, and shapes whose amplitudes are parameters in mag; of the grids they belong to."""
     error = jc.load_colour_error("learnt", "mist")
-    assert 1 <= len(error.widths) == len(error.names) < 6
+    assert 1 <= len(error.widths) == len(error.names) < 7
     np.testing.assert_allclose(np.abs(error.shapes).max(axis=1), 1.0, atol=1e-6)
     zero = dict.fromkeys(error.names, 0.0)
     np.testing.assert_array_equal(error(zero), error.mean)
     moved = np.asarray(error({**zero, error.names[0]: 0.02}) - error.mean)
     np.testing.assert_allclose(moved, 0.02 * np.asarray(error.shapes)[0], atol=1e-9)
-    # giants and K dwarfs of both grids, which share bolometric corrections, are too blue
+    # K dwarfs of both grids, which share bolometric corrections, are too blue, and giants are not
     for grid in ("parsec", "mist"):
-        assert 0.02 < float(jc.load_colour_error("learnt", grid).mean[2]) < 0.15
+        mean = np.asarray(jc.load_colour_error("learnt", grid).mean)
+        assert 0.05 < mean[2] < 0.15
+        assert np.abs(mean[-1]) < 0.04
     assert jc.load_colour_error(0) is jc.load_colour_error("0") is None
     with pytest.raises(ValueError, match=r"learnt for .*parsec.*found 'mine.dat'.*a number"):
         jc.load_colour_error("learnt", "mine.dat")
@@ -125,7 +138,7 @@ def test_what_well_known_clusters_say(stars, tmp_path):
     with pytest.raises(ValueError, match=r"mine.json': expected JSON like .*'grids'"):
         jc.load_colour_error(str(tmp_path / "mine.json"))
     (tmp_path / "old.json").write_text(LEARNT.read_text().replace("4250", "4300"))
-    with pytest.raises(ValueError, match=r"old.json': of .*4300.* K, expected .*4250"):
+    with pytest.raises(ValueError, match=r"old.json': at .*4300.* K, expected .*4250"):
         jc.load_colour_error(str(tmp_path / "old.json"))
     options = {"field": lambda stars: -jnp.ones(len(stars)), "limits": LIMITS}
     model = jc.load_model("mimo_cmd")(stars, isochrone_error="learnt", **options)

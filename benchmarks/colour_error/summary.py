@@ -17,6 +17,7 @@ from benchmarks.colour_error.main import combined
 from jaxcluster.figures.style import CREDIT
 from jaxcluster.population.colour_error import KELVIN
 
+GIANT = 4800.0  # K, where the figure has giants
 PARAMETERS = {
     "distance_modulus": "distance\nmodulus [mag]",
     "metallicity": "[M/H]",
@@ -25,13 +26,19 @@ PARAMETERS = {
 }
 
 
+def _error(rows: pd.DataFrame, name: str) -> pd.Series:
+    """Errors of differences: half of a 68 % interval, and what others quote."""
+    half = 0.5 * (rows[f"{name}_high"] - rows[f"{name}_low"])
+    return np.hypot(half, rows[f"{name}_known_error"])
+
+
 def told(tried: pd.DataFrame) -> None:
     """Print the differences."""
     for option, rows in tried.groupby("options", sort=False):
         print(f"{option}, {len(rows)} clusters")
         for name in PARAMETERS:
             off = rows[name] - rows[f"{name}_known"]
-            error = np.hypot(rows[f"{name}_error"], rows[f"{name}_known_error"])
+            error = _error(rows, name)
             scatter = 1.4826 * np.median(np.abs(off - off.median()))
             print(
                 f"{name:>18} {off.median():+.3f} {scatter:.3f} {(off.abs() < error).sum():3d} "
@@ -50,11 +57,15 @@ def figure(grid: str, out: Path) -> Figure:
             fits.append((one["mean"], one["covariance"]))
         mean, error = fits[-1][0], np.sqrt(np.diag(fits[-1][1]))
         known = error < 0.05  # of the others the prior is all that is known
-        axes.plot(np.array(KELVIN)[known], mean[known], "-", lw=0.8, color="0.6")
+        axes.plot(np.array(KELVIN)[known[:-1]], mean[:-1][known[:-1]], "-", lw=0.8, color="0.6")
+        if known[-1]:
+            axes.plot(GIANT, mean[-1], "_", ms=12, color="C3", alpha=0.5)
     centre, spread = combined(fits)
     sigma = np.sqrt(np.diag(spread))
-    axes.fill_between(KELVIN, centre - sigma, centre + sigma, color="C0", alpha=0.25, lw=0)
-    axes.plot(KELVIN, centre, "o-", color="C0", label=f"{len(fits)} clusters, mean and scatter")
+    low, high = (centre + by * sigma for by in (-1.0, 1.0))
+    axes.fill_between(KELVIN, low[:-1], high[:-1], color="C0", alpha=0.25, lw=0)
+    axes.plot(KELVIN, centre[:-1], "o-", color="C0", label=f"dwarfs of {len(fits)} clusters")
+    axes.errorbar(GIANT, centre[-1], sigma[-1], fmt="D", color="C3", label="their giants")
     axes.axhline(0.0, color="k", lw=0.6)
     axes.set_xscale("log")
     axes.set_xticks(KELVIN, [f"{k}" for k in KELVIN], fontsize=8)
@@ -69,7 +80,7 @@ def figure(grid: str, out: Path) -> Figure:
     for panel, (name, label) in zip(panels, PARAMETERS.items(), strict=True):
         for number, (option, rows) in enumerate(tried.groupby("options", sort=False)):
             off = rows[name] - rows[f"{name}_known"]
-            error = np.hypot(rows[f"{name}_error"], rows[f"{name}_known_error"])
+            error = _error(rows, name)
             place = np.arange(len(rows)) + 0.2 * number
             panel.errorbar(
                 place, off, error, fmt="o", ms=4, color=("0.5", "C0")[number], label=option

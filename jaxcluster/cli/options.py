@@ -56,8 +56,8 @@ IsochroneError = Annotated[
     str | None,
     typer.Option(
         help="What the isochrones' colour is wrong by: learnt, as well-known clusters say; a file "
-        "like that; or a standard deviation at each of six effective temperatures [mag]. They are "
-        "trusted by default.",
+        "like that; or a standard deviation at each of six effective temperatures, and of giants "
+        "[mag]. They are trusted by default.",
     ),
 ]
 Parallax = Annotated[

@@ -22,7 +22,7 @@ from jaxcluster.jobs.derived import DERIVED, derive
 from jaxcluster.jobs.goodness_of_fit import GoodnessOfFit
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.jobs.results import Sampled
-from jaxcluster.population.colour_error import KELVIN, SHAPES
+from jaxcluster.population.colour_error import AT, SHAPES
 from jaxcluster.population.colour_error import NAMES as COLOUR_ERRORS
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ class BayesFactor(Sampled):
         "r_v": "A_V / E(B − V) of the dust",
         "parallax_zero_point": "what Gaia's parallaxes are too large by",
         **{
-            name: f"what the isochrones' colour lacks at {kelvin} K"
-            for name, kelvin in zip(COLOUR_ERRORS, KELVIN, strict=True)
+            name: f"what the isochrones' colour lacks, {'' if where == 'giants' else 'K: '}{where}"
+            for name, where in zip(COLOUR_ERRORS, AT, strict=True)
         },
         **dict.fromkeys(SHAPES, "how much of a learnt error the isochrones' colour has"),
         **{name: one.words for name, one in DERIVED.items()},

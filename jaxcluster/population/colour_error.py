@@ -1,14 +1,15 @@
-"""What a colour of isochrones is wrong by: a smooth function of effective temperature.
+"""What a colour of isochrones is wrong by: smooth in effective temperature, and apart for giants.
 
     Δ(T) = Σ_j (μ_j + Σ_k a_k s_kj) h_j(log T)
 
 with hat functions h_j: straight lines between values [mag] at `KELVIN`, constant beyond the last
-ones. A fit that trusts colours which are wrong makes up for it by extinction, metallicity and
-distance: of NGC 2682, ln Z rises by 161 with such an error (`benchmarks/ngc2682`). The a_k are
-parameters of a model [mag], each with a normal prior.
+ones. Dwarfs of 4250 K are too blue and giants of the same temperature are not, so the last h_j is
+that of giants, where those of 5200 K and less fall to 0. A fit that trusts colours which are wrong
+makes up for it by extinction, metallicity and distance: of NGC 2682, ln Z rises by 161 with such an
+error (`benchmarks/ngc2682`). The a_k are parameters of a model [mag], each with a normal prior.
 
 Mean μ and shapes s_k are those that well-known clusters have in common (`LEARNT`, made by
-`benchmarks.colour_error`), or nothing and one shape a temperature.
+`benchmarks.colour_error`), or nothing and one shape for each of `AT`.
 """
 
 import json
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -23,24 +25,30 @@ from jaxtyping import Array, Float
 from jaxcluster.population.isochrone import Isochrone
 
 KELVIN = 3200, 3600, 4250, 5200, 7000, 12600  # from M to B stars, 0.05 to 0.25 dex apart
-NAMES = tuple(f"colour_error_{kelvin}" for kelvin in KELVIN)
-SHAPES = tuple(f"colour_error_{k}" for k in range(1, len(KELVIN) + 1))  # of learnt ones
+AT = *KELVIN, "giants"
+NAMES = tuple(f"colour_error_{where}" for where in AT)
+SHAPES = tuple(f"colour_error_{k}" for k in range(1, len(AT) + 1))  # of learnt ones
+COOL = KELVIN.index(5200) + 1  # of dwarfs and not of giants, hotter ones of both
+SUBGIANTS = 0.1  # dex by which a giant is cooler than the hottest star before it, the turn-off
 LEARNT = Path(__file__).parent / "data" / "colour_errors.json"
 
 
 def hats(log_teff: Float[Array, " e"]) -> Float[Array, "j e"]:
-    """The functions h_j at temperatures [log₁₀ K]; they add up to 1."""
+    """The functions h_j along an isochrone, of its temperatures [log₁₀ K]; they add up to 1."""
     knots = np.log10(KELVIN)
     share = jnp.clip((log_teff - knots[:-1, None]) / np.diff(knots)[:, None], 0.0, 1.0)
     beyond = jnp.concatenate([jnp.ones_like(share[:1]), share])
-    return beyond - jnp.concatenate([share, jnp.zeros_like(share[:1])])
+    each = beyond - jnp.concatenate([share, jnp.zeros_like(share[:1])])
+    evolved = jnp.clip((jax.lax.cummax(log_teff) - log_teff) / SUBGIANTS, 0.0, 1.0)
+    cool, hot = each[:COOL], each[COOL:]
+    return jnp.concatenate([(1.0 - evolved) * cool, hot, evolved * cool.sum(axis=0)[None]])
 
 
 class ColourError(eqx.Module):
     """Mean and shapes of a colour's error, see the module.
 
     Args:
-        mean: μ_j [mag], what is added to the colour at each of `KELVIN`.
+        mean: μ_j [mag], what is added to the colour at each of `AT`.
         shapes: s_kj, the largest of each 1.
         widths: standard deviation of the prior of each a_k [mag].
         names: of the parameters a_k.
@@ -52,7 +60,7 @@ class ColourError(eqx.Module):
     names: tuple[str, ...] = eqx.field(static=True)
 
     def __call__(self, parameters: Mapping[str, Float[Array, ""] | float]) -> Float[Array, " j"]:
-        """Error at each of `KELVIN` [mag]."""
+        """Error at each of `AT` [mag]."""
         amplitudes = [jnp.asarray(parameters[name], self.mean.dtype) for name in self.names]
         return self.mean + jnp.stack(amplitudes) @ self.shapes
 
@@ -63,7 +71,7 @@ def load_colour_error(
     """What to expect of a grid's colours; None where they are trusted.
 
     Args:
-        error: a standard deviation [mag], 0 to 1: of mean 0, at each temperature by itself.
+        error: a standard deviation [mag], 0 to 1: of mean 0, at each of `AT` by itself.
             "learnt": the mean that well-known clusters say `grid` has, and how they differ. Else a
             file like that of `LEARNT`.
         grid: name of the isochrones.
@@ -83,7 +91,7 @@ def load_colour_error(
         return _learnt(LEARNT if error == "learnt" else Path(str(error)), grid, columns)
     if not 0.0 <= width <= 1.0:
         raise ValueError(f"isochrone_error: found {error}, expected 0 to 1 mag, or learnt")
-    n = len(KELVIN)
+    n = len(AT)
     return ColourError(np.zeros(n), np.eye(n), (width,) * n, NAMES) if width else None
 
 
@@ -95,7 +103,7 @@ def _learnt(file: Path, grid: str, columns: tuple[str, ...]) -> ColourError:
         )
     try:
         known = json.loads(file.read_text())
-        grids, of, kelvin = known["grids"], known["columns"], tuple(known["kelvin"])
+        grids, of, at = known["grids"], known["columns"], tuple(known["at"])
         tables = {
             name: (np.array(one["mean"]), np.array(one["shapes"]), tuple(one["widths"]))
             for name, one in grids.items()
@@ -104,9 +112,9 @@ def _learnt(file: Path, grid: str, columns: tuple[str, ...]) -> ColourError:
         raise ValueError(
             f"isochrone_error {str(file)!r}: expected JSON like {LEARNT.name}, found {error!r}"
         ) from error
-    if kelvin != KELVIN:
+    if at != AT:
         raise ValueError(
-            f"isochrone_error {str(file)!r}: of {kelvin} K, expected {KELVIN}; make it again with "
+            f"isochrone_error {str(file)!r}: at {at} K, expected {AT}; make it again with "
             "benchmarks.colour_error"
         )
     if grid not in tables or list(columns) != of:
@@ -127,7 +135,7 @@ def with_colour_error(
         isochrone: with the effective temperatures of its stars.
         to_plane: rows that make a magnitude and a colour from the bands. The magnitude stays as it
             is, unless its band is in the colour.
-        values: the error at each of `KELVIN` [mag].
+        values: the error at each of `AT` [mag].
 
     Raises:
         ValueError: isochrones without temperatures, or more colours than one.
