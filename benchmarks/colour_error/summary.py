@@ -74,7 +74,9 @@ def figure(grid: str, out: Path) -> Figure:
     axes.set_xlabel("effective temperature [K]")
     axes.set_ylabel(f"error of BP − RP of {grid} [mag], observed less isochrone")
     axes.legend(frameon=False)
-    tried = pd.read_csv(out / f"{grid}-tried.csv").sort_values("distance_modulus_known")
+    tried = pd.read_csv(out / f"{grid}-tried.csv").sort_values(
+        "distance_modulus_known", kind="stable"
+    )
     right.suptitle("less what parallaxes, spectra, Cantat-Gaudin et al. (2020) say", fontsize=9)
     panels = right.subplots(len(PARAMETERS), 1)
     for panel, (name, label) in zip(panels, PARAMETERS.items(), strict=True):
