@@ -102,8 +102,8 @@ def said(name: str, table: Table) -> dict[str, Normal]:
 def by_parallaxes(table: Table) -> Normal:
     """Distance modulus of members' median parallax, weighted by their errors and `DEPTH`.
 
-    `jobs.parallaxes.distance_modulus` has 0.05 mas for the depth, which is less than that of clusters
-    nearer than 250 pc: it refuses the Pleiades.
+    `jobs.parallaxes.distance_modulus` has 0.05 mas for the depth, less than that of clusters nearer
+    than 250 pc: it refuses the Pleiades.
     """
     values = np.asarray(table["parallax"])
     depth = DEPTH * np.median(values) ** 2 / 1000.0  # mas
