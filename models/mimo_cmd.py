@@ -92,7 +92,7 @@ def build(
     limits,
     grid="parsec",
     prior=None,
-    isochrone_error=0.0,
+    isochrone_error=None,
     parallaxes=None,
     n_masses=None,
     n_mass_ratios=None,
@@ -108,8 +108,9 @@ def build(
             Uniform(-5, 5)}, {"extinction_scatter": "LogUniform(0.003, 0.3)"} or {"r_v":
             "Normal(3.1, 0.3)"}, which is 3.1 by default. Normal ones that reach beyond `SUPPORT` or
             the grid are cut off there.
-        isochrone_error: what the isochrones' colour may be wrong by, for `jc.load_colour_error`;
-            they are trusted by default.
+        isochrone_error: what the isochrones' colour may be wrong by, for `jc.load_colour_error`: by
+            default the mean that well-known clusters say, of parsec and mist in G and BP − RP; 0
+            trusts them, as stars that were made with them need.
         parallaxes: of the stars, `jc.Parallaxes`; they add the parameter ``parallax_zero_point``.
         n_masses: cells along the isochrone; see `cells_for`.
         n_mass_ratios: cells in the mass ratio.

@@ -17,7 +17,7 @@ from jaxcluster.jobs.model_files import load_model
 from jaxcluster.population.simulate import TRUTH, simulate_pair
 
 LIMITS = (10.0, 18.0)
-SMALL = {"n_masses": 32, "n_mass_ratios": 4}
+SMALL = {"n_masses": 32, "n_mass_ratios": 4, "isochrone_error": 0}
 PARAMETERS = {
     "log_age",
     "metallicity",

@@ -40,7 +40,8 @@ SMALL_CMD = """
 from jaxcluster.jobs.model_files import load_model
 
 def build(stars, **options):
-    return load_model("mimo_cmd")(stars, n_masses=32, n_mass_ratios=4, **options)
+    cells = {"n_masses": 32, "n_mass_ratios": 4}
+    return load_model("mimo_cmd")(stars, isochrone_error=0, **cells, **options)
 """
 KEYS = {
     "log10_bayes_factor",

@@ -101,7 +101,7 @@ def test_isochrones_without_temperatures(grid):
 def test_an_option_of_the_model(stars):
     options = {"field": lambda stars: -jnp.ones(len(stars)), "limits": LIMITS}
     build = jc.load_model("mimo_cmd")
-    assert not set(NAMES) & set(build(stars, **options).prior)
+    assert not {*NAMES, *SHAPES} & set(build(stars, **options).prior)
     model = build(stars, isochrone_error=0.05, **options)
     assert model.describe_prior()["colour_error_3200"] == "Normal(0,0.05)"
     flat = Flat(model)
@@ -128,6 +128,15 @@ def test_what_well_known_clusters_say(stars, tmp_path):
         assert 0.05 < mean[2] < 0.15
         assert np.abs(mean[-1]) < 0.04
     assert jc.load_colour_error(0) is jc.load_colour_error("0") is None
+    # by default their mean where it is known, and nothing is sampled
+    default, mean = jc.load_colour_error(), jc.load_colour_error("mean")
+    for one in (default, mean):
+        assert one.names == ()
+        np.testing.assert_array_equal(one({}), jc.load_colour_error("learnt").mean)
+    assert jc.load_colour_error(None, "mine.dat") is None
+    assert jc.load_colour_error(None, "parsec", ("J", "J-Ks")) is None
+    with pytest.raises(ValueError, match=r"found 'mine.dat'"):
+        jc.load_colour_error("mean", "mine.dat")
     with pytest.raises(ValueError, match=r"learnt for .*parsec.*found 'mine.dat'.*a number"):
         jc.load_colour_error("learnt", "mine.dat")
     with pytest.raises(ValueError, match=r"columns G,BP-RP; found 'parsec' and J,J-Ks"):
@@ -141,7 +150,13 @@ def test_what_well_known_clusters_say(stars, tmp_path):
     with pytest.raises(ValueError, match=r"old.json': at .*4300.* K, expected .*4250"):
         jc.load_colour_error(str(tmp_path / "old.json"))
     options = {"field": lambda stars: -jnp.ones(len(stars)), "limits": LIMITS}
-    model = jc.load_model("mimo_cmd")(stars, isochrone_error="learnt", **options)
+
+    def build(error):
+        return jc.load_model("mimo_cmd")(stars, isochrone_error=error, **options)
+
+    model = build("learnt")
+    plain, moved = (build(error) for error in (0, None))
+    assert set(plain.prior) == set(moved.prior)
     own = jc.load_colour_error("learnt", "parsec")
     assert set(SHAPES) & set(model.prior) == set(own.names)
     assert model.describe_prior()["colour_error_1"] == f"Normal(0,{own.widths[0]:g})"

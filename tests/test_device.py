@@ -31,7 +31,7 @@ def model() -> jc.Model:
     sample, field = simulate_pair(jax.random.key(3), 60, 400, TRUTH, grid, limits)
     density = jc.fit_field(jc.from_table(field), limits, n_stars=60, key=jax.random.key(0))
     stars = jc.from_table(sample)
-    cells = {"n_masses": 40, "n_mass_ratios": 4}
+    cells = {"n_masses": 40, "n_mass_ratios": 4, "isochrone_error": 0}
     return jc.load_model("mimo_cmd")(stars, field=density, limits=limits, **cells)
 
 

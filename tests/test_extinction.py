@@ -66,7 +66,7 @@ def test_r_v_is_a_parameter_of_the_model():
         field=lambda stars: np.full(len(stars), -3.0),
         limits=(12.0, 18.0),
         prior={"r_v": "Normal(3.1,0.3)"},
-        **{"n_masses": 96, "n_mass_ratios": 6},
+        **{"n_masses": 96, "n_mass_ratios": 6, "isochrone_error": 0},
     )
     assert "r_v" in model.describe_prior()
 

@@ -17,7 +17,7 @@ from jaxcluster.jobs.model_files import load_model
 from jaxcluster.population.simulate import TRUTH, simulate_cluster
 
 LIMITS = (10.0, 18.0)
-CELLS = {"n_masses": 32, "n_mass_ratios": 4}
+CELLS = {"n_masses": 32, "n_mass_ratios": 4, "isochrone_error": 0}
 
 
 @pytest.fixture(scope="module")
@@ -140,13 +140,13 @@ def cells(model):
 
 
 def test_fewer_cells_for_fewer_stars(stars):
-    few = load_model("mimo_cmd")(stars, field=field, limits=LIMITS)
+    options = {"field": field, "limits": LIMITS, "isochrone_error": 0}
+    few = load_model("mimo_cmd")(stars, **options)
     many = jc.Stars(jnp.tile(stars.x, (5, 1)), jnp.tile(stars.noise, (5, 1, 1)), stars.columns)
-    more = load_model("mimo_cmd")(many, field=field, limits=LIMITS)
-    some = load_model("mimo_cmd")(many[np.arange(150)], field=field, limits=LIMITS)
+    more = load_model("mimo_cmd")(many, **options)
+    some = load_model("mimo_cmd")(many[np.arange(150)], **options)
     assert cells(build(many)) < cells(few) < cells(some) < cells(more)
-    tight = {"model_scatter": dist.LogUniform(0.001, 0.01)}
-    options = {"field": field, "limits": LIMITS, "prior": tight}
+    options["prior"] = {"model_scatter": dist.LogUniform(0.001, 0.01)}
     assert cells(load_model("mimo_cmd")(many, **options)) > cells(more)
     blurred = replace(many, noise=many.noise * 10.0)
     assert cells(load_model("mimo_cmd")(blurred, **options)) == cells(more)

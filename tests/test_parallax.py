@@ -203,6 +203,7 @@ def test_density_of_the_model_is_that_of_diagram_and_parallax():
         "limits": LIMITS,
         "n_masses": 96,
         "n_mass_ratios": 6,
+        "isochrone_error": 0,
     }
     plain, more = build(stars, **options), build(stars, parallaxes=known, **options)
     assert more.null == pytest.approx(plain.null + known.log_field.sum())

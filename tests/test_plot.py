@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 from scipy.stats import chisquare
 
 import jaxcluster as jc
-from jaxcluster.cli.shown import print_across_grids
+from jaxcluster.cli.shown import print_across_grids, print_summary
 from jaxcluster.field.mismatch import compare
 from jaxcluster.figures import cmd as plot
 from jaxcluster.figures import corner
@@ -124,8 +124,10 @@ def result(run):
         n_dropped={"sample": {}, "field": {}},
         oddities=(),
         build="mimo_cmd",
-        options={"n_masses": 8, "n_mass_ratios": 2},
+        options={"n_masses": 8, "n_mass_ratios": 2, "isochrone_error": 0},
         parallax="not used: the sample has none",
+        isochrones="their colours are trusted",
+        systematic={},
         seed=0,
         cpu_seconds=1.0,
         compile_seconds=1.0,
@@ -288,6 +290,26 @@ def test_grids_side_by_side(result, tmp_path):
         AcrossGrids({"a": result})
     with pytest.raises(ValueError, match="grids of different stars"):
         AcrossGrids({"a": result, "b": replace(result, stars=result.stars[np.arange(5)])})
+
+
+def test_what_is_systematic_stands_beside_the_interval(result, capsys, monkeypatch):
+    assert "systematic" not in result.table().colnames
+    told = replace(result, systematic={"distance_modulus": 0.05, "log_age": 0.1})
+    table = told.table()
+    sigma = dict(zip(table["parameter"], table["systematic"], strict=True))
+    middle = dict(zip(table["parameter"], table["median"], strict=True))
+    assert (sigma["distance_modulus"], sigma["log_age"]) == (0.05, 0.1)
+    # in pc and Myr: of first order in σ, and what has none has none
+    assert sigma["distance"] == pytest.approx(middle["distance"] * 0.05 * np.log(10) / 5, rel=1e-3)
+    assert sigma["age"] == pytest.approx(middle["age"] * 0.1 * np.log(10), rel=0.02)
+    assert np.isnan(sigma["a_v"])
+    assert np.isnan(sigma["e_bv"])
+    monkeypatch.setenv("COLUMNS", "100")
+    print_summary(told.summary())
+    shown = capsys.readouterr().out
+    (line,) = [line for line in shown.splitlines() if line.startswith("log_age")]
+    assert line.split()[5] == "0.1000"
+    assert "σ beyond the interval" in shown
 
 
 def test_another_density_has_no_isochrone(result):

@@ -112,7 +112,7 @@ def test_likelihoods_of_real_models():
     for seed, limits in ((3, (10.0, 18.0)), (4, (11.0, 17.5))):
         sample, field = simulate_pair(jax.random.key(seed), 60, 400, TRUTH, grid, limits)
         density = jc.fit_field(jc.from_table(field), limits, n_stars=60, key=jax.random.key(0))
-        cells = {"n_masses": 40, "n_mass_ratios": 4}
+        cells = {"n_masses": 40, "n_mass_ratios": 4, "isochrone_error": 0}
         stars = jc.from_table(sample)
         one = jc.load_model("mimo_cmd")(stars, field=density, limits=limits, **cells)
         flats.append(Flat(one))

@@ -29,7 +29,7 @@ def test_the_mode_of_a_weak_candidate_is_not_missed():
     stars = jc.from_table(sample)
     stars = stars[inside(stars, LIMITS)]
     density = jc.fit_field(jc.from_table(field), LIMITS, n_stars=len(stars), key=jax.random.key(0))
-    cells = {"n_masses": 96, "n_mass_ratios": 6}
+    cells = {"n_masses": 96, "n_mass_ratios": 6, "isochrone_error": 0}
     model = load_model("mimo_cmd")(stars, field=density, limits=LIMITS, **cells)
     for seed in range(3):
         run = importance(model, key=seed)
@@ -47,7 +47,8 @@ def test_the_narrow_half_of_a_poor_cluster_is_not_missed(data):
     motion = {**motion, "ra": 83.152, "dec": 0.185, "r50_arcmin": 0.9}
     table = data / "gaia_fields" / "Berkeley_20.parquet"
     one = Candidate(candidate="Berkeley_20", stars=str(table), **motion)
-    chosen, told = one.cut(), {"parallax": one.parallax_window, "sampler": importance}
+    chosen = one.cut()
+    told = {"parallax": one.parallax_window, "sampler": importance, "isochrone_error": 0}
     for seed in range(2):
         result = jc.bayes_factor(chosen.sample, chosen.field, key=seed, **told)
         draws = result.posterior.draws
@@ -71,7 +72,7 @@ def test_the_highest_maximum_of_a_real_clusters_ridge(data):
     stars = jc.from_table(chosen.sample)
     stars = stars[inside(stars, limits)]
     density = jc.fit_field(others, limits, n_stars=len(stars), key=jax.random.key(0))
-    model = load_model("mimo_cmd")(stars, field=density, limits=limits)
+    model = load_model("mimo_cmd")(stars, field=density, limits=limits, isochrone_error=0)
     runs = [importance(model, key=seed) for seed in range(2)]
     for run in runs:
         assert run.log_evidence - model.null == pytest.approx(664.5, abs=0.3)

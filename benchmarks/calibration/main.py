@@ -32,7 +32,7 @@ from jaxcluster.population.simulate import simulate_cluster, simulate_field
 
 LIMITS = (10.0, 18.0)
 NUMBERS = (50, 100, 200, 400, 700, 1000)
-CELLS = {"n_masses": 160, "n_mass_ratios": 8}
+CELLS = {"n_masses": 160, "n_mass_ratios": 8, "isochrone_error": 0}
 PRIOR = {
     "log_age": Uniform(8.0, 9.6),
     "metallicity": Uniform(-0.5, 0.4),

@@ -3,6 +3,7 @@
     python -m benchmarks.colour_error.main fit GRID OUT [NAME ...]   each cluster by itself
     python -m benchmarks.colour_error.main combine OUT              what is shipped, and all but one
     python -m benchmarks.colour_error.main try GRID OUT [NAME ...]   posteriors without and with it
+    python -m benchmarks.colour_error.main systematic GRID OUT      by how much these are off
 
 `fit` gives each cluster seven values of the colour's error (`population.colour_error`) with wide
 priors, `WIDE`, and what others say of it: the distance modulus of its parallaxes, [M/H] of
@@ -18,8 +19,10 @@ density that is the same everywhere.
 and hotter left in, as extinction is the same to their stars. Its mean and the largest of
 its principal axes are shipped, `population/data/colour_errors.json`, and without each cluster
 written to OUT. `try` samples posteriors by the default sampler, of stars and their parallaxes, as
-`jaxcluster bayes-factor` does with a list of members: the model as it is, and with the error that
-the other clusters have.
+`jaxcluster bayes-factor` does with a list of members: the model that trusts colours, one with the
+mean error of the other clusters, and one with their differences too. `systematic` takes from these
+what each parameter has to be given beyond its interval for 68 % of clusters to be as others say,
+and ships it. What others say has errors as well, which are in it.
 
 Parallaxes of these lists are corrected by Lindegren et al.'s (2021) zero point of each star (those
 of NGC 1817 and NGC 2420 less Gaia's are that to 1e-6 mas in the median); ± 0.01 mas stay.
@@ -59,6 +62,7 @@ START = {"mass_slope": -1.5, "binary_fraction": 0.4, "field_fraction": 0.05, "mo
 STARTS, STEPS, ABOUT = 6, 250, 0.2  # climbs, and how far about what others say they begin
 STEP = 0.03  # of differences, in widths of the prior
 REGULAR = 0.01  # mag
+PARAMETERS = "distance_modulus", "metallicity", "log_age", "a_v"
 LEAST = 0.015  # mag: axes of less are left to the model's scatter
 
 
@@ -242,6 +246,12 @@ def combine(out: Path) -> None:
         path.write_text(json.dumps(known, indent=1) + "\n")
         return grids
 
+    def write_mean(name: str) -> None:
+        known = json.loads((out / f"without-{name}.json").read_text())
+        for one in known["grids"].values():
+            one["shapes"] = one["widths"] = []
+        (out / f"mean-without-{name}.json").write_text(json.dumps(known))
+
     for grid, one in write(LEARNT).items():
         print(f"{grid}, {len(fits[grid])} clusters [mag]")
         print(f"{'K':>16}", *(f"{k:>7}" for k in AT))
@@ -254,17 +264,19 @@ def combine(out: Path) -> None:
             print(f"{name:>16}", *(f"{x:7.3f}" for x in row))
     for name in {name for of in fits.values() for name in of}:
         write(out / f"without-{name}.json", name)
+        write_mean(name)
 
 
 def attempt(grid: str, out: Path, name: str) -> None:
-    """Print posteriors without the error and with it; a row of each."""
+    """Print posteriors without the error, with its mean, and with all of it; a row of each."""
     stars, limits, table = sample(name)
     others = said(name, table)
     prior = {"distance_modulus": others["distance_modulus"]}
-    rows = {"as it is": {}, "learnt": {"isochrone_error": str(out / f"without-{name}.json")}}
-    for label, options in rows.items():
+    files = {"mean": f"mean-without-{name}.json", "learnt": f"without-{name}.json"}
+    errors = {"trusted": 0, **{label: str(out / file) for label, file in files.items()}}
+    for label, error in errors.items():
         model = load_model("mimo_cmd")(
-            stars, field=uniform, limits=limits, grid=grid, prior=prior, **options
+            stars, field=uniform, limits=limits, grid=grid, prior=prior, isochrone_error=error
         )
         posterior = jc.fast(model, key=0)
         found = {"cluster": name, "grid": grid, "options": label, "stars": len(stars)}
@@ -289,15 +301,45 @@ def attempt(grid: str, out: Path, name: str) -> None:
         pd.DataFrame([found]).to_csv(kept, mode="a", header=not kept.exists(), index=False)
 
 
+def beyond(off: np.ndarray, half: np.ndarray) -> float:
+    """σ that 68 % of differences need beyond half of their intervals: |Δ|² < half² + σ²."""
+    return float(np.sqrt(max(np.quantile(off**2 - half**2, 0.683), 0.0)))
+
+
+def systematic(grid: str, out: Path) -> None:
+    """Print σ of each parameter, and write it to the shipped file."""
+    tried = pd.read_csv(out / f"{grid}-tried.csv")
+    known = json.loads(LEARNT.read_text())
+    found = known["grids"][grid]["systematic"] = {}
+    for label, rows in tried.groupby("options", sort=False):
+        sigma = {}
+        for name in PARAMETERS:
+            off = (rows[name] - rows[f"{name}_known"]).to_numpy()
+            half = 0.5 * (rows[f"{name}_high"] - rows[f"{name}_low"]).to_numpy()
+            others = [beyond(np.delete(off, i), np.delete(half, i)) for i in range(len(off))]
+            held = int((np.abs(off) < np.hypot(half, others)).sum())
+            sigma[name] = round(beyond(off, half), 3)
+            print(
+                f"{label:>8} {name:>17}: {sigma[name]:.3f} beyond ± {np.median(half):.3f}; of "
+                f"{len(off)} clusters {int((np.abs(off) < half).sum())} are within their own "
+                f"interval, {held} with the σ of the others"
+            )
+        if label != "trusted":
+            found[label] = sigma
+    LEARNT.write_text(json.dumps(known, indent=1) + "\n")
+
+
 def main() -> None:
     """Run what the command line asks for."""
     what, *rest = sys.argv[1:] or [""]
-    if what not in ("fit", "combine", "try") or len(rest) < 1 + (what != "combine"):
+    if what not in ("fit", "combine", "try", "systematic") or len(rest) < 1 + (what != "combine"):
         raise SystemExit(__doc__)
     keep_compiled()
     if what == "combine":
         return combine(Path(rest[0]))
     grid, out, *names = rest
+    if what == "systematic":
+        return systematic(grid, Path(out))
     Path(out).mkdir(parents=True, exist_ok=True)
     for name in names or pd.read_csv(SPECTROSCOPY).cluster:
         (fit if what == "fit" else attempt)(grid, Path(out), name)

@@ -85,13 +85,13 @@ def figure(grid: str, out: Path) -> Figure:
             error = _error(rows, name)
             place = np.arange(len(rows)) + 0.2 * number
             panel.errorbar(
-                place, off, error, fmt="o", ms=4, color=("0.5", "C0")[number], label=option
+                place, off, error, fmt="o", ms=4, color=("0.5", "C1", "C0")[number], label=option
             )
         panel.axhline(0.0, color="k", lw=0.6)
         panel.set_ylabel(label, fontsize=8)
         panel.set_xticks(np.arange(len(rows)), [])
     panels[-1].set_xticks(np.arange(len(rows)), rows["cluster"], rotation=90, fontsize=7)
-    panels[0].legend(frameon=False, ncols=2, fontsize=7)
+    panels[0].legend(frameon=False, ncols=3, fontsize=7)
     page.supxlabel(CREDIT, fontsize=6)
     return page
 

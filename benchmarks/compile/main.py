@@ -22,7 +22,7 @@ from jaxcluster.jobs.model_files import load_model
 from jaxcluster.population.simulate import TRUTH, simulate_pair
 
 LIMITS = (10.0, 18.0)
-CELLS = {"n_masses": 96, "n_mass_ratios": 6}
+CELLS = {"n_masses": 96, "n_mass_ratios": 6, "isochrone_error": 0}
 VALUES, GRADIENTS = 96, 12
 
 

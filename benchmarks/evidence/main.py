@@ -141,7 +141,7 @@ def contaminated_mock():
 def _modelled(stars, field):
     stars = between(stars, LIMITS)
     density = jc.fit_field(jc.from_table(field), LIMITS, n_stars=len(stars), key=jax.random.key(0))
-    cells = {"n_masses": 96, "n_mass_ratios": 6}
+    cells = {"n_masses": 96, "n_mass_ratios": 6, "isochrone_error": 0}
     return load_model("mimo_cmd")(stars, field=density, limits=LIMITS, **cells)
 
 

@@ -184,9 +184,9 @@ def whole(name: str) -> jc.Model:
     listed = Table.from_pandas(clusters())
     one = read_candidates(listed[listed["candidate"] == name])[0]
     chosen, parallax = one.cut(), WHOLE[name] and one.parallax_window
-    key = key_of(name, 0)
+    options = {"parallax": parallax, "isochrone_error": 0, "sampler": stop}
     try:
-        jc.bayes_factor(chosen.sample, chosen.field, key=key, parallax=parallax, sampler=stop)
+        jc.bayes_factor(chosen.sample, chosen.field, key=key_of(name, 0), **options)
     except Built as built:
         return built.args[0]
     raise AssertionError("bayes_factor calls its sampler")
@@ -199,7 +199,7 @@ def candidate(name: str) -> jc.Model:
     sample, field = real(name) if name in REAL else simulated(name)
     stars = between(jc.from_table(sample), LIMITS)
     density = jc.fit_field(jc.from_table(field), LIMITS, n_stars=len(stars), key=jax.random.key(0))
-    cells = {"n_masses": 96, "n_mass_ratios": 6}
+    cells = {"n_masses": 96, "n_mass_ratios": 6, "isochrone_error": 0}
     return load_model("mimo_cmd")(stars, field=density, limits=LIMITS, **cells)
 
 

@@ -54,7 +54,7 @@ def sample_of(name: str, density: jc.FieldDensity, like: jc.Stars) -> jc.Stars:
 
 def memberships_of(stars: jc.Stars, density: jc.FieldDensity) -> np.ndarray:
     """Of each star at each draw of the posterior."""
-    model = load_model("mimo_cmd")(stars, field=density, limits=LIMITS, **CELLS)
+    model = load_model("mimo_cmd")(stars, field=density, limits=LIMITS, isochrone_error=0, **CELLS)
     found = jc.nested(model, key=1, live=LIVE).memberships
     assert found is not None
     return found

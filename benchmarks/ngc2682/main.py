@@ -66,7 +66,8 @@ def read():
 def best_fit(stars, field, limits=LIMITS, **options):
     """Return the maximum a posteriori parameters of a model with these options."""
     flat = Flat(load_model("mimo_cmd")(stars, field=field, limits=limits, **options))
-    start = {n: flat.bijections[n].inv(jnp.asarray(v)) for n, v in BEST.items()}
+    # errors of colours begin at 0
+    start = {n: b.inv(jnp.asarray(BEST.get(n, 0.0))) for n, b in flat.bijections.items()}
     row, unravel = ravel_pytree(start)
     rows = np.asarray(row)[None]
     ends = climb(gradients(flat, unravel, rows, Stopwatch()), rows, 300)
@@ -79,7 +80,7 @@ def converge(stars, field):
     print({name: round(float(value), 4) for name, value in best.items()})
     rng = np.random.default_rng(0)
     points = [best] + [
-        {n: jnp.abs(v + ABOUT[n] * rng.normal()) * jnp.sign(v) for n, v in best.items()}
+        {n: jnp.abs(v + ABOUT.get(n, 0.01) * rng.normal()) * jnp.sign(v) for n, v in best.items()}
         for _ in range(5)
     ]
 

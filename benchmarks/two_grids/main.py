@@ -17,7 +17,7 @@ from benchmarks.shared import keep_compiled
 from jaxcluster.population.simulate import TRUTH, simulate_pair
 
 LIMITS = (10.0, 18.0)
-CELLS = {"n_masses": 128, "n_mass_ratios": 8}
+CELLS = {"n_masses": 128, "n_mass_ratios": 8, "isochrone_error": 0}
 
 
 def main() -> None:

@@ -128,6 +128,7 @@ def demo(seed: Seed = 0, out: Out = None, as_json: Json = False) -> None:
             key=seed,
             progress=say,
             grid="parsec",
+            isochrone_error=0,  # the stars were made with these isochrones
         )
         summary = result.summary() | {"truth": truth}
         if out is not None:

@@ -73,9 +73,9 @@ def bayes_factor(
     astrometric selection left over, cut to the sample's parallax, and not quite what it let
     through: for a claim, put random fields through the same `members` and `bayes-factor`.
     Where the sample has parallaxes of one distance, its distance modulus has a prior from their
-    median. Widths of a posterior do not contain the error of the isochrones: `--grid parsec,mist`
-    shows it, `--isochrone-error learnt` lets their colour be wrong as that of well-known clusters
-    is.
+    median. The isochrones' colours are corrected by what well-known clusters say they lack;
+    `--isochrone-error 0` trusts them, as simulated stars need. Widths of a posterior do not contain
+    what isochrones are still wrong by: ± system. and `--grid parsec,mist` show it.
     """
     start()
     from jaxcluster.inference.samplers import sampler_of

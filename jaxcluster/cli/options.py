@@ -55,9 +55,10 @@ Prior = Annotated[
 IsochroneError = Annotated[
     str | None,
     typer.Option(
-        help="What the isochrones' colour is wrong by: learnt, as well-known clusters say; a file "
-        "like that; or a standard deviation at each of six effective temperatures, and of giants "
-        "[mag]. They are trusted by default.",
+        help="What the isochrones' colour is wrong by: mean, what well-known clusters say; "
+        "learnt, and how these differ; a file like that; or a standard deviation at each of six "
+        "effective temperatures, and of giants [mag]; 0 trusts them, as stars that were made with "
+        "them need. By default mean for parsec and mist in G,BP-RP, and 0 for others.",
     ),
 ]
 Parallax = Annotated[

@@ -53,6 +53,8 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
         )
         if "parallax" in summary:
             out.print(f"parallaxes: {summary['parallax']}")
+        if summary.get("isochrones"):
+            out.print(f"isochrones: {summary['isochrones']}")
         if summary.get("fit_p_value") is not None:
             out.print(
                 f"goodness of fit: p = {summary['fit_p_value']:.2g}, "
@@ -62,16 +64,25 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
         some = summary.get("n_members")
         members = "" if some is None else f", {some} members with P > 0.5"
         out.print(f"{summary['n_stars']} stars{members}")
-    table = _table("parameter", "median", "16 %", "84 %", "prior", *(["truth"] if truth else []))
     units, derived = summary.get("units", {}), summary.get("derived", {})
+    systematic = summary.get("systematic")
+    more = [*(["± system."] if systematic else []), "prior", *(["truth"] if truth else [])]
+    table = _table("parameter", "median", "16 %", "84 %", *more)
     for name, row in {**summary["parameters"], **derived}.items():
-        cells = _numbers([row[k] for k in ("median", "q16", "q84")])
+        error = [systematic[name]] if systematic and name in systematic else []
+        cells = _numbers([*(row[k] for k in ("median", "q16", "q84")), *error])
+        if systematic and not error:
+            cells.append("")
         cells.append(summary["priors"].get(name.split("[")[0], ""))
         if truth:
             cells.append(f"{truth[name]:.4f}" if name in truth else "")
         unit = f" [{units[name]}]" if name in units else ""
         table.add_row(escape(name + unit), *cells)
     out.print(table)
+    if systematic:
+        from jaxcluster.jobs.results import SYSTEMATIC  # not before `--help`
+
+        out.print(f"± system.: {SYSTEMATIC}", soft_wrap=True)
     out.print(
         f"{summary['method']}: {summary['evaluations']} evaluations, "
         f"{summary['cpu_seconds']:.0f} CPU s + {summary['compile_seconds']:.0f} s of compilation"

@@ -10,6 +10,7 @@ speaks against it.
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import jax
@@ -37,6 +38,7 @@ from jaxcluster.jobs.model_files import load_model
 from jaxcluster.jobs.parallaxes import Told, told_of_parallaxes
 from jaxcluster.jobs.plausible import input_oddities, parallax_oddities
 from jaxcluster.jobs.stellar import populations, stellar_parameters
+from jaxcluster.population.colour_error import NAMES, learnt_of, load_colour_error
 
 _kinds = Recent()  # of densities, by the structure of their models
 LEAST_STARS = 5
@@ -143,6 +145,7 @@ def bayes_factor(
         options = {**options, **told.options}
     built = build(stars, field=lambda stars: log_field, limits=limits, **options)
     null = _null_of(built)
+    isochrones, systematic = _told_of_isochrones(build, options, stars.columns)
     posterior = sampler(built, key=sample_key, progress=progress)
     say("members")
     watch, memberships = Stopwatch(), posterior.memberships
@@ -191,10 +194,30 @@ def bayes_factor(
         build=model,
         options=options,
         parallax=told.words,
+        isochrones=isochrones,
+        systematic=systematic,
         seed=key if isinstance(key, int) else str(key),
         cpu_seconds=spent - compiling,
         compile_seconds=compiling,
     )
+
+
+def _told_of_isochrones(
+    build: Callable[..., Model], options: Mapping[str, Any], columns: tuple[str, ...]
+) -> tuple[str | None, Mapping[str, float]]:
+    """What a model that knows of errors of colours makes of them, and what is systematic."""
+    if "isochrone_error" not in signature(build).parameters:
+        return None, {}
+    given = options.get("isochrone_error"), options.get("grid", "parsec"), columns
+    if (error := load_colour_error(*given)) is None:
+        return "their colours are trusted", {}
+    if error.names == NAMES:
+        return f"each of their colours may be wrong by {error.widths[0]:g} mag", {}
+    of_each = (learnt_of(*given) or {}).get("systematic", {})
+    words = "their colours lack what well-known clusters say"
+    if not error.names:
+        return words, of_each.get("mean", {})
+    return f"{words}, and differ as these do", of_each.get("learnt", {})
 
 
 def _density(prior: Prior, density: Callable, sites: Mapping[str, Any]) -> Any:

@@ -1,7 +1,7 @@
 """The result of `bayes_factor`."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from jaxcluster.figures.cmd import cmd_figure
 from jaxcluster.figures.fit import fit_figure
 from jaxcluster.inference.model import Model
 from jaxcluster.inference.posterior import Posterior, parameter_table
-from jaxcluster.jobs.derived import DERIVED, derive
+from jaxcluster.jobs.derived import DERIVED, derive, derived_errors
 from jaxcluster.jobs.goodness_of_fit import GoodnessOfFit
 from jaxcluster.jobs.model_files import load_model
 from jaxcluster.jobs.results import Sampled
@@ -57,6 +57,8 @@ class BayesFactor(Sampled):
     build: str | Callable[..., Model]  # name or path of the model file, or its function
     options: dict[str, Any]  # of that
     parallax: str  # how the stars' parallaxes were used
+    isochrones: str | None  # what was made of their colours; None where the model says nothing
+    systematic: Mapping[str, float]  # σ of parameters, see `colour_error.learnt_of`
     seed: int | str
     cpu_seconds: float  # of the whole job, without compiling
     compile_seconds: float
@@ -207,6 +209,10 @@ class BayesFactor(Sampled):
             **posterior.summary(),
             **{f"{name}_flag": "; ".join(said) or None for name, said in self.flagged.items()},
             "derived": parameter_table(derive(posterior.draws)),
+            "systematic": {
+                **self.systematic,
+                **derived_errors(posterior.draws, self.systematic),
+            },
             "units": self.units,
             "log_evidence_field": self.log_evidence_field,
             "n_stars": len(self.stars),
@@ -228,6 +234,7 @@ class BayesFactor(Sampled):
             "model": self.build if isinstance(self.build, str) else self.build.__name__,
             "columns": ",".join(self.stars.columns),
             "grid": self.options.get("grid"),
+            "isochrones": self.isochrones,
             "parallax": self.parallax,
             **(
                 {"why_no_evidence": "NUTS gives no evidence; use --method fast"}

@@ -82,3 +82,24 @@ def derive(draws: Mapping[str, Draws]) -> dict[str, Draws]:
         for name, one in DERIVED.items()
         if one.parameter in draws
     }
+
+
+def derived_errors(draws: Mapping[str, Draws], errors: Mapping[str, float]) -> dict[str, float]:
+    """Errors of all that follows from parameters with errors, at their medians.
+
+    Args:
+        draws: of parameters by name.
+        errors: standard deviation of some of them.
+
+    Example:
+        >>> derived_errors({"distance_modulus": np.array([10.0])}, {"distance_modulus": 0.05})
+        {'distance': 23.0...}
+    """
+    middle = {name: np.median(values) for name, values in draws.items() if np.ndim(values) == 1}
+    steps = {name: errors.get(name, 0.0) * np.array([-1.0, 1.0]) for name in middle}
+    found = derive({name: value + steps[name] for name, value in middle.items()})
+    return {
+        name: float(np.abs(np.diff(ends)[0]) / 2.0)
+        for name, ends in found.items()
+        if DERIVED[name].parameter in errors
+    }

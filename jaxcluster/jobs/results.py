@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CHECKPOINT = "checkpoint"  # folder inside a run's folder
+SYSTEMATIC = "σ beyond the interval: results of well-known clusters less what others say of them"
 PICKLE = "result.pickle"
 
 
@@ -62,6 +63,9 @@ class Result(abc.ABC):
         for column in ("median", "q16", "q84"):
             values = [np.nan if row[column] is None else row[column] for row in rows.values()]
             table[column] = np.array(values)
+        if systematic := summary.get("systematic"):
+            table["systematic"] = [systematic.get(name, np.nan) for name in rows]
+            table["systematic"].description = SYSTEMATIC
         names = [name.split("[")[0] for name in rows]
         table["unit"] = [self.units.get(name, "") for name in names]
         table["prior"] = [summary["priors"].get(name, "") for name in names]

@@ -40,6 +40,7 @@ TEXTS = (
     "message",
     "method",
     "parallax",
+    "isochrones",
     "flags",
     "seed",
     "versions",
@@ -209,7 +210,7 @@ def _found(result: BayesFactor, parameters: Sequence[str]) -> dict[str, Any]:
     for name in parameters:
         quantiles = known.get(name, {})
         row |= {f"{name}_{q}": quantiles.get(q) for q in QUANTILES}
-    row["method"], row["parallax"] = summary["method"], summary["parallax"]
+    row |= {name: summary[name] for name in ("method", "parallax", "isochrones")}
     said = [f"{name}: {flag}" for name, every in result.flagged.items() for flag in every]
     row["flags"] = "; ".join(said) or None
     row["versions"] = json.dumps(summary["versions"])

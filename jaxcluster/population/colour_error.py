@@ -9,12 +9,13 @@ makes up for it by extinction, metallicity and distance: of NGC 2682, ln Z rises
 error (`benchmarks/ngc2682`). The a_k are parameters of a model [mag], each with a normal prior.
 
 Mean μ and shapes s_k are those that well-known clusters have in common (`LEARNT`, made by
-`benchmarks.colour_error`), or nothing and one shape for each of `AT`.
+`benchmarks.colour_error`), the mean alone, or nothing and one shape for each of `AT`.
 """
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -61,19 +62,25 @@ class ColourError(eqx.Module):
 
     def __call__(self, parameters: Mapping[str, Float[Array, ""] | float]) -> Float[Array, " j"]:
         """Error at each of `AT` [mag]."""
+        if not self.names:
+            return self.mean
         amplitudes = [jnp.asarray(parameters[name], self.mean.dtype) for name in self.names]
         return self.mean + jnp.stack(amplitudes) @ self.shapes
 
 
 def load_colour_error(
-    error: float | int | str, grid: str = "parsec", columns: tuple[str, ...] = ("G", "BP-RP")
+    error: float | int | str | None = None,
+    grid: str = "parsec",
+    columns: tuple[str, ...] = ("G", "BP-RP"),
 ) -> ColourError | None:
     """What to expect of a grid's colours; None where they are trusted.
 
     Args:
-        error: a standard deviation [mag], 0 to 1: of mean 0, at each of `AT` by itself.
-            "learnt": the mean that well-known clusters say `grid` has, and how they differ. Else a
-            file like that of `LEARNT`.
+        error: "mean": that which well-known clusters say `grid` has, the same for all. "learnt":
+            this mean, and how they differ. A standard deviation [mag], 0 to 1: of mean 0, at each
+            of `AT` by itself; 0 trusts the colours. Else a file like that of `LEARNT`, mean and
+            differences. By default the mean where `grid` and `columns` are known, and trusted
+            where they are not.
         grid: name of the isochrones.
         columns: of the stars.
 
@@ -84,46 +91,75 @@ def load_colour_error(
     Example:
         >>> load_colour_error("learnt", "parsec").names[0]
         'colour_error_1'
+        >>> load_colour_error(None, "mine.dat") is None
+        True
     """
-    try:
-        width = float(error)
-    except ValueError:
-        return _learnt(LEARNT if error == "learnt" else Path(str(error)), grid, columns)
+    known = learnt_of(error, grid, columns)
+    if known is not None:
+        n = 0 if error in (None, "mean") else len(known["widths"])
+        shapes = np.reshape(known["shapes"], (-1, len(AT)))[:n]
+        return ColourError(known["mean"], shapes, tuple(known["widths"][:n]), SHAPES[:n])
+    width = 0.0 if error is None else float(error)
     if not 0.0 <= width <= 1.0:
-        raise ValueError(f"isochrone_error: found {error}, expected 0 to 1 mag, or learnt")
+        raise ValueError(f"isochrone_error: found {error}, expected 0 to 1 mag, mean or learnt")
     n = len(AT)
     return ColourError(np.zeros(n), np.eye(n), (width,) * n, NAMES) if width else None
 
 
-def _learnt(file: Path, grid: str, columns: tuple[str, ...]) -> ColourError:
+def learnt_of(
+    error: float | int | str | None, grid: str, columns: tuple[str, ...]
+) -> dict[str, Any] | None:
+    """What is learnt of a grid: mean, shapes, widths, and `systematic`; None of numbers.
+
+    `systematic` is by how much [σ, in units of the parameter] results of well-known clusters, each
+    left out, are off from what others say of them, beyond their own intervals: of "mean" and of
+    "learnt".
+
+    Args:
+        error: see `load_colour_error`, as the others, and what it raises.
+        grid: name of the isochrones.
+        columns: of the stars.
+    """
+    if isinstance(error, float | int) or (error is not None and _is_number(error)):
+        return None
+    file = LEARNT if error in (None, "mean", "learnt") else Path(error)
     if not file.is_file():
         raise FileNotFoundError(
-            f"isochrone_error {str(file)!r}: expected a number of magnitudes, learnt, or a file "
-            "of benchmarks.colour_error"
+            f"isochrone_error {str(file)!r}: expected a number of magnitudes, mean, learnt, or a "
+            "file of benchmarks.colour_error"
         )
     try:
         known = json.loads(file.read_text())
         grids, of, at = known["grids"], known["columns"], tuple(known["at"])
-        tables = {
-            name: (np.array(one["mean"]), np.array(one["shapes"]), tuple(one["widths"]))
-            for name, one in grids.items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        for one in grids.values():
+            lengths = {len(row) for row in (one["mean"], *one["shapes"])}
+            if lengths != {len(at)} or len(one["widths"]) != len(one["shapes"]):
+                raise ValueError("rows of different lengths")
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise ValueError(
-            f"isochrone_error {str(file)!r}: expected JSON like {LEARNT.name}, found {error!r}"
-        ) from error
+            f"isochrone_error {str(file)!r}: expected JSON like {LEARNT.name}, found {problem!r}"
+        ) from problem
     if at != AT:
         raise ValueError(
             f"isochrone_error {str(file)!r}: at {at} K, expected {AT}; make it again with "
             "benchmarks.colour_error"
         )
-    if grid not in tables or list(columns) != of:
-        raise ValueError(
-            f"isochrone_error: learnt for {' and '.join(tables)}, columns {','.join(of)}; found "
-            f"{grid!r} and {','.join(columns)}: give a number of magnitudes"
-        )
-    mean, shapes, widths = tables[grid]
-    return ColourError(mean, shapes, widths, SHAPES[: len(widths)])
+    if grid in grids and list(columns) == of:
+        return grids[grid]
+    if error is None:
+        return None
+    raise ValueError(
+        f"isochrone_error: learnt for {' and '.join(grids)}, columns {','.join(of)}; found "
+        f"{grid!r} and {','.join(columns)}: give a number of magnitudes"
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def with_colour_error(
