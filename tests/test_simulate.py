@@ -105,6 +105,26 @@ def test_errors_of_a_table_are_gaia_errors_of_the_true_magnitude(grid):
         np.testing.assert_allclose(stars[f"{column}_error"], observed, rtol=0.15)
 
 
+def test_what_isochrones_lack_is_in_the_colours(grid):
+    """By temperature of each single star; magnitudes, errors and all else as before."""
+    truth = {**TRUTH, "field_fraction": 0.0}
+    error = jc.load_colour_error("mean")
+    plain, moved = (simulate_cluster(KEY, 300, truth, grid, LIMITS, one) for one in (None, error))
+    np.testing.assert_array_equal(moved[COLUMNS["G"]], plain[COLUMNS["G"]])
+    single = np.asarray(plain["true_mass_ratio"]) == 0
+    isochrone = grid.isochrone(TRUTH["log_age"], TRUTH["metallicity"], TRUTH["a_v"])
+    mass, log_teff = (np.asarray(a) for a in (isochrone.initial_mass, isochrone.log_teff))
+    dwarf = mass < 1.4  # before the turn-off temperature rises with mass
+    known = single & (np.asarray(plain["true_mass"]) < 1.4)
+    of_each = np.interp(np.asarray(plain["true_mass"])[known], mass[dwarf], log_teff[dwarf])
+    knots = np.log10([3200, 3600, 4250, 5200, 7000, 12600])
+    expected = np.interp(of_each, knots, np.asarray(error.mean)[:-1])
+    found = (np.asarray(moved["bp_rp"]) - np.asarray(plain["bp_rp"]))[known]
+    assert known.sum() > 100
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert np.ptp(expected) > 0.05
+
+
 def test_sample_has_its_field_share_limits_and_truth(grid):
     stars = simulate_cluster(KEY, 800, TRUTH, grid, LIMITS)
     assert len(stars) == 800

@@ -18,6 +18,7 @@ from jaxcluster.cli.options import (
     Columns,
     Floor,
     Grid,
+    IsochroneError,
     Json,
     Limits,
     Live,
@@ -146,14 +147,20 @@ def simulate(
     ] = None,
     limits: Annotated[str, typer.Option(help="G between which stars are kept.")] = "10,18",
     grid: Grid = "parsec",
+    isochrone_error: IsochroneError = None,
     seed: Seed = 0,
 ) -> None:
-    """Simulate a cluster and its field of known truth as Gaia would see them."""
+    """Simulate a cluster and its field of known truth as Gaia would see them.
+
+    Members' colours have what isochrones lack of real stars', as `bayes-factor` expects; those that
+    are simulated with `--isochrone-error 0` need that there too.
+    """
     start()
     with errors():
         import jax
 
         from jaxcluster.jobs.results import whole
+        from jaxcluster.population.colour_error import load_colour_error
         from jaxcluster.population.grids import load_grid
         from jaxcluster.population.simulate import GAIA_BANDS, TRUTH, simulate_pair
 
@@ -172,6 +179,7 @@ def simulate(
             parameters,
             load_grid(grid, GAIA_BANDS),
             interval,
+            load_colour_error(isochrone_error, grid),
         )
         with whole(out) as folder:
             for name, table in zip(("cluster", "field"), tables, strict=True):

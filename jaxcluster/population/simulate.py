@@ -15,6 +15,8 @@ from jaxtyping import Float, PRNGKeyArray
 
 from jaxcluster.density.keys import generator
 from jaxcluster.population.cells import MIN_MASS_RATIO
+from jaxcluster.population.cmd import plane_of
+from jaxcluster.population.colour_error import ColourError, with_colour_error
 from jaxcluster.population.isochrone import Isochrone, IsochroneGrid
 from jaxcluster.population.mass_function import MassFunction
 
@@ -172,6 +174,7 @@ def simulate_cluster(
     parameters: Mapping[str, float],
     grid: IsochroneGrid,
     limits: tuple[float, float],
+    colour_error: ColourError | None = None,
 ) -> Table:
     """A sample of n stars, a share field_fraction of them from `simulate_field`.
 
@@ -181,6 +184,8 @@ def simulate_cluster(
         parameters: as in `PopulationModel`, and field_fraction.
         grid: isochrones with G, BP, RP.
         limits: G between which stars are kept [mag].
+        colour_error: what the grid's BP − RP lacks of real stars' (`load_colour_error`); its
+            amplitudes are 0 where `parameters` have none. Nothing by default.
 
     Returns:
         A table in Gaia's column names with `source_id`, `true_member`, `true_mass` [solar] and
@@ -196,6 +201,9 @@ def simulate_cluster(
     rng = generator(key)
     n_field = rng.binomial(n, parameters["field_fraction"])
     isochrone = grid.isochrone(parameters["log_age"], parameters["metallicity"], parameters["a_v"])
+    if colour_error is not None:
+        error = colour_error({**dict.fromkeys(colour_error.names, 0.0), **parameters})
+        isochrone = with_colour_error(isochrone, plane_of(("G", "BP-RP"))[1], error)
 
     def draw(batch):
         stars = draw_systems(rng, batch, isochrone, parameters)
@@ -218,12 +226,13 @@ def simulate_pair(
     parameters: Mapping[str, float],
     grid: IsochroneGrid,
     limits: tuple[float, float],
+    colour_error: ColourError | None = None,
 ) -> tuple[Table, Table]:
     """A sample and its field stars, from the same populations.
 
     Arguments as in `simulate_cluster`; `n_field` is the number of field stars beside the sample.
     """
-    sample = simulate_cluster(key, n, parameters, grid, limits)
+    sample = simulate_cluster(key, n, parameters, grid, limits, colour_error)
     # the contaminants' populations, other stars: a star of both tables would be its own neighbour
     populations = _disc(generator(jax.random.fold_in(key, 1)), grid)
     field = _field_stars(generator(jax.random.fold_in(key, 2)), n_field, populations, limits)
