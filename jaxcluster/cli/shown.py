@@ -5,7 +5,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 FLAGS = {
     "sampling_flag": "evidence",
@@ -66,7 +66,8 @@ def print_summary(summary: dict[str, Any], truth: dict[str, float] | None = None
         out.print(f"{summary['n_stars']} stars{members}")
     units, derived = summary.get("units", {}), summary.get("derived", {})
     systematic = summary.get("systematic")
-    more = [*(["± system."] if systematic else []), "prior", *(["truth"] if truth else [])]
+    prior = Column("prior", overflow="fold")
+    more = [*(["± system."] if systematic else []), prior, *(["truth"] if truth else [])]
     table = _table("parameter", "median", "16 %", "84 %", *more)
     for name, row in {**summary["parameters"], **derived}.items():
         error = [systematic[name]] if systematic and name in systematic else []
@@ -124,7 +125,7 @@ def print_across_grids(summary: dict[str, Any]) -> None:
     )
 
 
-def _table(*columns: str) -> Table:
+def _table(*columns: str | Column) -> Table:
     """A table whose priors, units and truths fit into 80 columns."""
     return Table(*columns, box=SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
 
