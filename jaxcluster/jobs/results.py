@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CHECKPOINT = "checkpoint"  # folder inside a run's folder
-SYSTEMATIC = "σ beyond the interval: results of well-known clusters less what others say of them"
+SYSTEMATIC = "σ beyond the interval: well-known clusters, with parallaxes, less what others say"
 PICKLE = "result.pickle"
 
 
