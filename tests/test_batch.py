@@ -507,6 +507,15 @@ def test_what_is_in_a_file_of_colour_errors_is_part_of_the_configuration(run):
     )
 
 
+def test_what_is_learnt_of_colours_is_part_of_the_configuration(run, tmp_path, monkeypatch):
+    """By default too, where no option names it."""
+    listed = read_candidates(run / "list.csv")
+    one = job.configure(listed, options(run))
+    (tmp_path / "learnt.json").write_text("{}")
+    monkeypatch.setattr(job, "LEARNT", tmp_path / "learnt.json")
+    assert not set(one.values()) & set(job.configure(listed, options(run)).values())
+
+
 def test_rules_of_the_selection_are_part_of_the_configuration(run, monkeypatch):
     listed = read_candidates(run / "list.csv")
     one = job.configure(listed, options(run))

@@ -62,7 +62,6 @@ START = {"mass_slope": -1.5, "binary_fraction": 0.4, "field_fraction": 0.05, "mo
 STARTS, STEPS, ABOUT = 6, 250, 0.2  # climbs, and how far about what others say they begin
 STEP = 0.03  # of differences, in widths of the prior
 REGULAR = 0.01  # mag
-PARAMETERS = "distance_modulus", "metallicity", "log_age", "a_v"
 LEAST = 0.015  # mag: axes of less are left to the model's scatter
 
 
@@ -309,11 +308,12 @@ def beyond(off: np.ndarray, half: np.ndarray) -> float:
 def systematic(grid: str, out: Path) -> None:
     """Print σ of each parameter, and write it to the shipped file."""
     tried = pd.read_csv(out / f"{grid}-tried.csv")
+    parameters = [c.removesuffix("_known") for c in tried if c.endswith("_known")]
     known = json.loads(LEARNT.read_text())
     found = known["grids"][grid]["systematic"] = {}
     for label, rows in tried.groupby("options", sort=False):
         sigma = {}
-        for name in PARAMETERS:
+        for name in parameters:
             off = (rows[name] - rows[f"{name}_known"]).to_numpy()
             half = 0.5 * (rows[f"{name}_high"] - rows[f"{name}_low"]).to_numpy()
             others = [beyond(np.delete(off, i), np.delete(half, i)) for i in range(len(off))]

@@ -28,6 +28,7 @@ from jaxcluster.inference.together import Together
 from jaxcluster.jobs.rows import Rows, digest
 from jaxcluster.jobs.start import start
 from jaxcluster.jobs.vet import FAILED, PARAMETERS, vet_candidate
+from jaxcluster.population.colour_error import LEARNT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,7 +149,7 @@ def status(
 def configure(todo: list[Listed], settings: Mapping[str, Any]) -> dict[str, str]:
     """Return the configuration of each candidate: a digest of all that its row depends on."""
     common = {name: _told(value) for name, value in settings.items()}
-    common |= {"versions": versions(), "selection": RULES}
+    common |= {"versions": versions(), "selection": RULES, "colours": _told(str(LEARNT))}
     found = {}
     for one in todo:
         record = one.record()
